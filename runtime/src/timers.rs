@@ -142,7 +142,7 @@ mod tests {
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
         let start = Instant::now();
-        let due = start + Duration::from_secs(3600);
+        let due = start + Duration::from_hours(1);
         let mut sleeper = timers.sleep_until(due);
         assert!(
             sleeper
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_dropped_sleeper_leaves_nothing_behind() {
         let timers = Timers::new();
-        let mut sleeper = timers.sleep(Duration::from_secs(60));
+        let mut sleeper = timers.sleep(Duration::from_mins(1));
         assert!(
             sleeper
                 .as_mut()
