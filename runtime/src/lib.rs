@@ -1,6 +1,21 @@
-//! From the desired state to running workers.
+//! The desired state, the ways to write it down, and what turns it into running workers.
 #![forbid(unsafe_code)]
 
+pub mod args;
+pub mod assemble;
+pub mod config;
+pub mod error;
+pub mod http;
 pub mod notify;
+pub mod plan;
 pub mod privileges;
+pub mod snapshot;
+pub mod startup_conf;
+pub mod supervisor;
 pub mod timers;
+pub mod vpp_conf;
+pub mod words;
+pub mod worker;
+
+pub use config::Config;
+pub use supervisor::{Event, Prepared, Runtime, StartError};

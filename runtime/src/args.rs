@@ -1,0 +1,326 @@
+//! The command line.
+//!
+//! What `serve` runs comes from one source: flags, VPP's `startup.conf`, VPP's `vpp.conf`, or TOML.
+//! All four become a [`Config`] in [`Source::load`].
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use dataplane::MacAddr;
+
+use crate::config::{
+    ByteSize, CONFIG_FILE_MAX, Config, HostInterface, HttpServer, Ipv4Prefix, LogFormat, LogLevel,
+    RingVersion, Route, Seconds, SubInterface, ipv4, vlan_id,
+};
+use crate::error::{ConfigError, LoadError};
+use crate::{startup_conf, vpp_conf};
+
+const EXAMPLES: &str = "\
+Examples:
+  See it work, in network namespaces of its own (removed afterwards):
+      dataplane demo
+  Serve /www on VLAN 123 of the interface macvlan0:
+      dataplane serve --interface macvlan0 --vlan 123 \\
+          --address 192.168.123.150/24 --www-root /www
+  The same from VPP's configuration files:
+      dataplane serve --startup-config startup.conf
+      dataplane serve --vpp-config vpp.conf
+  Check a configuration, and see it as TOML:
+      dataplane check --startup-config startup.conf --print toml
+
+Serving needs the capability CAP_NET_RAW (or root) to open the interface, and drops it then.
+Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration.";
+
+/// A userspace packet dataplane: it takes frames from a network interface, makes VLANs with their
+/// own IPv4 addresses there, answers ARP and ping, and serves files by HTTP, without the kernel's
+/// network stack.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "dataplane", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Action {
+    /// Serve until SIGTERM or SIGINT
+    ///
+    /// Prints one line beginning with "ready:" on standard output when it serves; logs go to
+    /// standard error. If the interface does not exist yet, waits for it.
+    Serve(Source),
+    /// Show it working: build a VLAN in network namespaces, ping and fetch a page, clean up
+    Demo(Demo),
+    /// Check a configuration without running it
+    Check(Check),
+}
+
+/// `dataplane demo`.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct Demo {
+    /// Leave everything running at the end and print commands to try
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `dataplane check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Check {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub source: Source,
+    /// Print the configuration in this language
+    #[arg(long, value_name = "LANGUAGE")]
+    pub print: Option<Language>,
+}
+
+/// A language to print a configuration in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Language {
+    /// TOML, for --config
+    Toml,
+    /// VPP's commands, for --startup-config
+    StartupConf,
+}
+
+impl Language {
+    /// `config` in this language.
+    ///
+    /// # Errors
+    /// A path is not UTF-8.
+    pub fn print(self, config: &Config) -> Result<String, ConfigError> {
+        match self {
+            Self::Toml => config.to_toml(),
+            Self::StartupConf => Ok(config.to_startup_conf()),
+        }
+    }
+}
+
+/// Where the configuration comes from: one of flags and files, and what applies to all of them.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(
+    ["interface", "startup_config", "vpp_config", "config"]
+))]
+pub struct Source {
+    /// Flags, if `--interface` was given.
+    #[command(flatten)]
+    pub flags: Flags,
+
+    /// Read VPP's commands from FILE (startup.conf)
+    #[arg(long, value_name = "FILE", help_heading = "From a file instead")]
+    pub startup_config: Option<PathBuf>,
+    /// Read VPP's process configuration from FILE (vpp.conf), and the startup-config it names
+    #[arg(long, value_name = "FILE", help_heading = "From a file instead")]
+    pub vpp_config: Option<PathBuf>,
+    /// Read TOML from FILE
+    #[arg(long, value_name = "FILE", help_heading = "From a file instead")]
+    pub config: Option<PathBuf>,
+
+    /// Listen for operators on this socket
+    #[arg(long, value_name = "PATH", help_heading = "Operation")]
+    pub cli_listen: Option<String>,
+    /// Serve Prometheus metrics at this address, for example 127.0.0.1:9482
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Operation")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Write log messages as text or JSON [default: text]
+    #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
+    pub log_format: Option<LogFormat>,
+    /// Log more: -v single connections, -vv everything
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Operation")]
+    pub verbose: u8,
+    /// Log less: -q warnings and errors, -qq errors
+    #[arg(
+        short, long, action = ArgAction::Count, conflicts_with = "verbose",
+        help_heading = "Operation"
+    )]
+    pub quiet: u8,
+}
+
+/// One interface, one VLAN, one server, as flags.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// Interface of the host to take frames from, as ip link shows it
+    #[arg(long, value_name = "NAME", requires = "address", requires = "www_root")]
+    pub interface: Option<String>,
+    /// VLAN to serve on, 1 to 4094; without it, frames without a tag
+    #[arg(long, value_name = "ID", value_parser = vlan_id, requires = "interface")]
+    pub vlan: Option<u16>,
+    /// Our address and the length of its network's prefix; may be given several times
+    #[arg(long, value_name = "ADDRESS/LENGTH", requires = "interface")]
+    pub address: Vec<Ipv4Prefix>,
+    /// Folder to serve
+    #[arg(long, value_name = "DIR", requires = "interface")]
+    pub www_root: Option<String>,
+    /// Router for clients on other networks
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv4, requires = "interface")]
+    pub gateway: Option<Ipv4Addr>,
+    /// TCP port to serve on [default: 80]
+    #[arg(
+        long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..),
+        requires = "interface"
+    )]
+    pub port: Option<u16>,
+    /// Memory for file contents, for example 512m [default: 10m]
+    #[arg(long, value_name = "SIZE", requires = "interface")]
+    pub cache_size: Option<ByteSize>,
+    /// How long clients may keep a file without asking again, for example 60s [default: 10m]
+    #[arg(long, value_name = "TIME", requires = "interface")]
+    pub max_age: Option<Seconds>,
+    /// Our Ethernet address [default: the interface's own]
+    #[arg(long, value_name = "MAC", requires = "interface")]
+    pub hw_addr: Option<MacAddr>,
+    /// Threads that share the interface's flows [default: 1]
+    #[arg(long, value_name = "N", requires = "interface")]
+    pub workers: Option<u16>,
+    /// Version of the kernel's receive ring [default: the driver's choice]
+    #[arg(long, value_name = "VERSION", requires = "interface")]
+    pub rx_ring: Option<RingVersion>,
+}
+
+/// A configuration, and what its reader should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The configuration; it is valid in itself and on this host.
+    pub config: Config,
+    /// Sentences to log as warnings.
+    pub notes: Vec<String>,
+}
+
+impl Source {
+    /// The configuration, checked against itself and this host's file system.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is wrong, or a configuration that is not valid.
+    pub fn load(&self) -> Result<Loaded, LoadError> {
+        let (mut config, notes) = self.read()?;
+        self.overrule(&mut config);
+        if config.interfaces.is_empty() {
+            return Err(ConfigError::NoInterface.into());
+        }
+        config.check_host()?;
+        let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        notes.extend(config.warnings());
+        Ok(Loaded { config, notes })
+    }
+
+    fn read(&self) -> Result<(Config, Vec<startup_conf::Note>), LoadError> {
+        if let Some(path) = &self.startup_config {
+            startup_conf::parse(&read_file(path)?, &path.display().to_string())
+        } else if let Some(path) = &self.config {
+            let config = Config::from_toml(&read_file(path)?, &path.display().to_string())?;
+            Ok((config, Vec::new()))
+        } else if let Some(path) = &self.vpp_config {
+            let conf = vpp_conf::parse(&read_file(path)?, &path.display().to_string())?;
+            let mut config = Config {
+                cli_listen: conf.cli_listen,
+                ..Config::default()
+            };
+            let mut notes = conf.notes;
+            if let Some(path) = &conf.startup_config {
+                let text = read_file(path)?;
+                notes.extend(startup_conf::edit(
+                    &mut config,
+                    &text,
+                    &path.display().to_string(),
+                )?);
+            }
+            Ok((config, notes))
+        } else {
+            let config = self.flags.config();
+            config.validate()?;
+            Ok((config, Vec::new()))
+        }
+    }
+
+    /// What the flags for all sources say goes before what a file says.
+    fn overrule(&self, config: &mut Config) {
+        if let Some(path) = &self.cli_listen {
+            config.cli_listen = Some(path.into());
+        }
+        if let Some(address) = self.metrics_listen {
+            config.metrics_listen = Some(address);
+        }
+        if let Some(format) = self.log_format {
+            config.log.format = format;
+        }
+        match (self.verbose, self.quiet) {
+            (0, 0) => {}
+            (0, 1) => config.log.level = LogLevel::Warn,
+            (0, _) => config.log.level = LogLevel::Error,
+            (1, _) => config.log.level = LogLevel::Debug,
+            (_, _) => config.log.level = LogLevel::Trace,
+        }
+    }
+}
+
+impl Flags {
+    /// The configuration the flags describe. Without `--interface` it is empty.
+    pub fn config(&self) -> Config {
+        let mut config = Config::default();
+        let Some(name) = &self.interface else {
+            return config;
+        };
+        let mut host = HostInterface::new(name);
+        host.hw_addr = self.hw_addr;
+        host.workers = self.workers.unwrap_or(1);
+        host.ring.version = self.rx_ring;
+        let interface = match self.vlan {
+            Some(vid) => {
+                let sub = SubInterface {
+                    addresses: self.address.clone(),
+                    ..SubInterface::dot1q(vid)
+                };
+                let name = host.sub_name(sub.id);
+                host.sub_interfaces.push(sub);
+                name
+            }
+            None => {
+                host.addresses.clone_from(&self.address);
+                host.full_name()
+            }
+        };
+        config.routes.extend(self.gateway.map(|via| Route {
+            prefix: Ipv4Prefix::ALL,
+            via,
+            interface: Some(interface),
+        }));
+        config.http.extend(self.www_root.as_ref().map(|www_root| {
+            let mut server = HttpServer::new(www_root);
+            server.port = self.port.unwrap_or(server.port);
+            server.cache_size = self.cache_size.unwrap_or(server.cache_size);
+            server.max_age = self.max_age.unwrap_or(server.max_age);
+            server
+        }));
+        config.interfaces.push(host);
+        config
+    }
+}
+
+/// The text of a configuration file.
+fn read_file(path: &Path) -> Result<String, LoadError> {
+    let read = || {
+        let mut octets = Vec::new();
+        File::open(path)?
+            .take(CONFIG_FILE_MAX + 1)
+            .read_to_end(&mut octets)?;
+        if octets.len() as u64 > CONFIG_FILE_MAX {
+            let mut message = String::new();
+            let _ = write!(message, "it is larger than {}", ByteSize(CONFIG_FILE_MAX));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        String::from_utf8(octets)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+    };
+    read().map_err(|source| LoadError::Read {
+        file: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

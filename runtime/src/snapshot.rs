@@ -1,0 +1,61 @@
+//! How a worker is, copied between two turns: what `show` commands and metrics are made from.
+
+use std::time::Duration;
+
+use af_packet::Device;
+use dataplane::graph::NodeInfo;
+use dataplane::{IfIndex, Interface};
+use dataplane::counters::Counters;
+use ipstack::addresses::InterfaceAddress;
+use ipstack::fib::Route;
+use ipstack::neighbors::Neighbor;
+use ipstack::tcp::{ConnectionInfo, TcpCounters};
+
+use crate::assemble::Assembly;
+
+/// How a worker is. Everything in it is of one moment.
+#[derive(Clone, Debug)]
+pub struct WorkerSnapshot {
+    /// The worker's clock: since it started.
+    pub uptime: Duration,
+    /// The graph's nodes.
+    pub nodes: Vec<NodeInfo>,
+    /// What they and the interfaces did.
+    pub counters: Counters,
+    /// The interfaces.
+    pub interfaces: Vec<(IfIndex, Interface)>,
+    /// Their addresses.
+    pub addresses: Vec<(IfIndex, InterfaceAddress)>,
+    /// Connected and static routes.
+    pub routes: Vec<Route>,
+    /// Neighbours.
+    pub neighbors: Vec<Neighbor>,
+    /// Connections.
+    pub connections: Vec<ConnectionInfo>,
+    /// TCP's counters.
+    pub tcp: TcpCounters,
+    /// The rings, when there are any.
+    pub rings: Option<af_packet::RingCounters>,
+}
+
+impl WorkerSnapshot {
+    pub(crate) fn of(assembly: &Assembly, device: Option<&Device>, now: Duration) -> Self {
+        Self {
+            uptime: now,
+            nodes: assembly.graph.nodes().to_vec(),
+            counters: assembly.graph.counters().clone(),
+            interfaces: assembly
+                .interfaces()
+                .borrow()
+                .iter()
+                .map(|(index, interface)| (index, interface.clone()))
+                .collect(),
+            addresses: assembly.tables.addresses(),
+            routes: assembly.tables.routes(),
+            neighbors: assembly.tables.neighbors(now),
+            connections: assembly.tcp.connections(),
+            tcp: assembly.tcp.counters(),
+            rings: device.map(Device::counters),
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! A worker: one thread, one pair of rings, one graph, run to completion turn by turn.
+//!
+//! It sleeps when there is nothing to do, until a frame, a message or its next deadline, and wakes
+//! for nothing else.
+
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use af_packet::{Device, LinkInfo, Options, Sockets};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use dataplane::{Batch, Frame, Offload, Port};
+use ipstack::tcp::TcpConfig;
+
+use crate::assemble::Assembly;
+use crate::http::HttpService;
+use crate::notify::Notify;
+use crate::plan::Plan;
+use crate::snapshot::WorkerSnapshot;
+use crate::timers::Timers;
+
+/// A port to listen on, and who serves it.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The address; unspecified: all of ours.
+    pub address: std::net::Ipv4Addr,
+    /// The port.
+    pub port: u16,
+    /// The server, shared by all workers.
+    pub server: http_static::Server,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Control {
+    /// What to run from now on.
+    Plan(Box<Plan>),
+    /// Who serves which port from now on.
+    Listen(Vec<Listen>),
+    /// The kernel's interface as it is now; `None`: there is none.
+    Link(Option<LinkInfo>),
+    /// Tell how you are.
+    Snapshot(Sender<WorkerSnapshot>),
+    /// Set every counter to 0.
+    ClearCounters,
+    /// Finish what is being served and take nothing new; say [`WorkerEvent::Drained`].
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What a worker tells.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// Frames flow.
+    Attached,
+    /// The rings cannot be attached to the interface; it is tried again when the interface changes.
+    AttachFailed(String),
+    /// A change was refused.
+    Refused(String),
+    /// The last connection is gone.
+    Drained,
+    /// The thread ended without being told to.
+    Died(String),
+}
+
+/// What a worker is made from.
+#[derive(Debug)]
+pub struct WorkerSetup {
+    /// Its number among all workers.
+    pub number: usize,
+    /// The port, by the host's name.
+    pub host_name: String,
+    /// Open sockets, attached when the interface is there.
+    pub sockets: Sockets,
+    /// The rings' geometry.
+    pub ring: Options,
+    /// TCP's limits.
+    pub tcp: TcpConfig,
+    /// Where it tells, by its number.
+    pub events: Sender<(usize, WorkerEvent)>,
+    /// Rings whoever listens to `events`.
+    pub supervisor: Notify,
+}
+
+/// A running worker, as the supervisor holds it.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    control: Sender<Control>,
+    notify: Notify,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread or no descriptor left.
+    pub fn start(setup: WorkerSetup) -> std::io::Result<Self> {
+        // Bounded by the supervisor, which sends a few messages per change and per query.
+        let (control, messages) = unbounded();
+        let notify = Notify::new()?;
+        let bell = notify.clone();
+        let name = format!("{}-{}", setup.host_name, setup.number);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let (number, events) = (setup.number, setup.events.clone());
+            let supervisor = setup.supervisor.clone();
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(setup, messages, bell)));
+            let died = match outcome {
+                Ok(Ok(())) => return,
+                Ok(Err(message)) => message,
+                Err(_) => "it panicked; the message is above".to_owned(),
+            };
+            let _ = events.send((number, WorkerEvent::Died(died)));
+            supervisor.ring();
+        })?;
+        Ok(Self { control, notify, thread: Some(thread) })
+    }
+
+    /// Tells the worker something; a worker that has ended hears nothing.
+    pub fn tell(&self, control: Control) {
+        if self.control.send(control).is_ok() {
+            self.notify.ring();
+        }
+    }
+
+    /// Tells it to stop and waits until it has.
+    pub fn stop(&mut self) {
+        self.tell(Control::Stop);
+        if let Some(thread) = self.thread.take() {
+            // The panic was caught inside; nothing is left to learn here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<(), String> {
+    let mut worker = Worker::new(setup, messages, notify)?;
+    while worker.hear() {
+        let idle_until = worker.turn();
+        if let Some(until) = idle_until {
+            worker.sleep(until);
+        }
+    }
+    Ok(())
+}
+
+struct Worker {
+    number: usize,
+    host_name: String,
+    messages: Receiver<Control>,
+    notify: Notify,
+    events: Sender<(usize, WorkerEvent)>,
+    supervisor: Notify,
+    assembly: Assembly,
+    timers: Timers,
+    device: Attachment,
+    ring: Options,
+    listening: Vec<Listen>,
+    batch: Option<Batch<'static>>,
+    /// The origin of every time the graph is given.
+    origin: Instant,
+    draining: bool,
+}
+
+/// The rings' life.
+enum Attachment {
+    /// Open sockets that never met the interface.
+    Sockets(Sockets),
+    /// Rings on an interface.
+    Device(Box<Device>),
+    /// Neither: attaching failed half-way.
+    Lost,
+}
+
+/// When a worker has to look again at the latest.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// Only when it is woken.
+    Woken,
+    /// At this time.
+    Time(Instant),
+}
+
+/// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
+/// sign when slots come free.
+const TX_RETRY: Duration = Duration::from_micros(200);
+
+impl Worker {
+    fn new(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<Self, String> {
+        let bell = notify.clone();
+        let wake = Arc::new(move || bell.ring());
+        let assembly = Assembly::new(setup.tcp, wake).map_err(|error| error.to_string())?;
+        Ok(Self {
+            number: setup.number,
+            host_name: setup.host_name,
+            messages,
+            notify,
+            events: setup.events,
+            supervisor: setup.supervisor,
+            assembly,
+            timers: Timers::new(),
+            device: Attachment::Sockets(setup.sockets),
+            ring: setup.ring,
+            listening: Vec::new(),
+            batch: Some(Batch::new()),
+            origin: Instant::now(),
+            draining: false,
+        })
+    }
+
+    fn say(&self, event: WorkerEvent) {
+        if self.events.send((self.number, event)).is_ok() {
+            self.supervisor.ring();
+        }
+    }
+
+    /// Takes every message; `false` when told to stop.
+    fn hear(&mut self) -> bool {
+        loop {
+            match self.messages.try_recv() {
+                Ok(Control::Plan(plan)) => {
+                    if let Err(error) = self.assembly.apply(*plan) {
+                        self.say(WorkerEvent::Refused(error.to_string()));
+                    }
+                }
+                Ok(Control::Listen(listen)) => self.listen(listen),
+                Ok(Control::Link(link)) => self.follow_link(link),
+                Ok(Control::Snapshot(reply)) => {
+                    let now = self.origin.elapsed();
+                    let device = match &self.device {
+                        Attachment::Device(device) => Some(&**device),
+                        _ => None,
+                    };
+                    // Whoever asked may have gone.
+                    let _ = reply.send(WorkerSnapshot::of(&self.assembly, device, now));
+                }
+                Ok(Control::ClearCounters) => self.assembly.graph.clear_counters(),
+                Ok(Control::Drain) => {
+                    self.draining = true;
+                    self.assembly.tcp.shutdown();
+                }
+                Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn listen(&mut self, wanted: Vec<Listen>) {
+        let same = |a: &Listen, b: &Listen| {
+            (a.address, a.port) == (b.address, b.port) && a.server.is_same(&b.server)
+        };
+        for old in &self.listening {
+            if !wanted.iter().any(|new| same(old, new)) {
+                self.assembly.tcp.unlisten(old.address, old.port);
+            }
+        }
+        for new in &wanted {
+            if !self.listening.iter().any(|old| same(old, new)) {
+                let service = HttpService::new(new.server.clone(), self.timers.clone());
+                if let Err(error) = self.assembly.listen(new.address, new.port, service) {
+                    self.say(WorkerEvent::Refused(error.to_string()));
+                }
+            }
+        }
+        self.listening = wanted;
+    }
+
+    fn follow_link(&mut self, link: Option<LinkInfo>) {
+        if let Some(link) = &link {
+            if let Err(error) = self.attach(link) {
+                tracing::warn!(interface = self.host_name, "{error}");
+                self.say(WorkerEvent::AttachFailed(error));
+            }
+        }
+        self.assembly.follow_link(link);
+    }
+
+    /// Attaches the rings to the interface, or again to one of the same name that came later.
+    fn attach(&mut self, link: &LinkInfo) -> Result<(), String> {
+        match std::mem::replace(&mut self.device, Attachment::Lost) {
+            Attachment::Sockets(sockets) => {
+                let Some(plan) = self.assembly.plan() else {
+                    self.device = Attachment::Sockets(sockets);
+                    return Ok(());
+                };
+                let index = plan.port.index;
+                let device = sockets.attach(link, &self.ring, index).map_err(|e| e.to_string())?;
+                self.device = Attachment::Device(Box::new(device));
+                self.say(WorkerEvent::Attached);
+            }
+            Attachment::Device(mut device) => {
+                let result = device.follow_link(link);
+                self.device = Attachment::Device(device);
+                if result.map_err(|error| error.to_string())? {
+                    self.say(WorkerEvent::Attached);
+                }
+            }
+            Attachment::Lost => return Err(format!(
+                "{}: its rings could not be attached before; restart the process",
+                self.host_name
+            )),
+        }
+        Ok(())
+    }
+
+    /// One turn: frames in, timers, frames out. `None` when there is more to do at once.
+    fn turn(&mut self) -> Option<Until> {
+        let now = self.origin.elapsed();
+        if self.timers.deadline().is_some_and(|at| at <= self.origin + now) {
+            self.timers.fire(self.origin + now);
+        }
+        let batch = self.batch.take().unwrap_or_default();
+        let entry = self.assembly.entry;
+        let graph = &mut self.assembly.graph;
+        let (turn, received, blocked) = match &mut self.device {
+            Attachment::Device(device) => {
+                let (rx, tx) = device.rings();
+                let mut rx = rx.turn();
+                let mut port = tx.turn();
+                let mut batch = batch.recycle();
+                let received = rx.fill(&mut batch);
+                let turn = graph.turn(now, entry, &mut batch, &mut port);
+                port.flush();
+                let blocked = port.pending();
+                self.batch = Some(batch.recycle());
+                (turn, received, blocked)
+            }
+            Attachment::Sockets(_) | Attachment::Lost => {
+                let mut batch = batch.recycle();
+                let turn = graph.turn(now, entry, &mut batch, &mut NoPort);
+                self.batch = Some(batch.recycle());
+                (turn, 0, false)
+            }
+        };
+        if self.draining && self.assembly.tcp.is_drained() {
+            self.draining = false;
+            self.say(WorkerEvent::Drained);
+        }
+        if received > 0 || turn.deadline.is_some_and(|at| at <= now) {
+            return None;
+        }
+        let graph = turn.deadline.map(|at| self.origin + at);
+        let blocked = blocked.then(|| self.origin + now + TX_RETRY);
+        let until = [graph, self.timers.deadline(), blocked].into_iter().flatten().min();
+        Some(until.map_or(Until::Woken, Until::Time))
+    }
+
+    /// Sleeps until a frame, a message or `until`.
+    fn sleep(&mut self, until: Until) {
+        let timeout = match until {
+            Until::Woken => None,
+            Until::Time(at) => Some(at.saturating_duration_since(Instant::now())),
+        };
+        self.notify.sleeping();
+        // Work that was published before the bell was set is seen here.
+        let woken = !self.messages.is_empty() || self.assembly.tcp.is_woken();
+        if !woken {
+            let waited = match &mut self.device {
+                Attachment::Device(device) => device.wait(timeout, &[self.notify.as_fd()]),
+                _ => af_packet::wait(timeout, &[self.notify.as_fd()]),
+            };
+            if let Err(error) = waited {
+                // The supervisor hears of the interface from the kernel and tells us.
+                tracing::debug!(interface = self.host_name, %error, "waiting for frames");
+            }
+        }
+        self.notify.awake();
+    }
+}
+
+/// The port of a worker without rings: nothing can be sent.
+struct NoPort;
+
+impl<'block> Port<'block> for NoPort {
+    fn alloc(&mut self, _len: usize) -> Option<Frame<'block>> {
+        None
+    }
+
+    fn transmit(&mut self, frame: Frame<'block>) -> Result<(), Frame<'block>> {
+        Err(frame)
+    }
+
+    fn offload(&self) -> Offload {
+        Offload::default()
+    }
+}
