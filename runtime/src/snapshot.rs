@@ -34,12 +34,16 @@ pub struct WorkerSnapshot {
     pub connections: Vec<ConnectionInfo>,
     /// TCP's counters.
     pub tcp: TcpCounters,
-    /// The rings, when there are any.
-    pub rings: Option<af_packet::RingCounters>,
+    /// What the receive ring saw.
+    pub rx: af_packet::RxCounters,
+    /// What the transmit ring did.
+    pub tx: af_packet::TxCounters,
+    /// What the kernel counted; zero when it does not tell.
+    pub kernel: af_packet::KernelCounters,
 }
 
 impl WorkerSnapshot {
-    pub(crate) fn of(assembly: &Assembly, device: Option<&Device>, now: Duration) -> Self {
+    pub(crate) fn of(assembly: &Assembly, device: &mut Device, now: Duration) -> Self {
         Self {
             uptime: now,
             nodes: assembly.graph.nodes().to_vec(),
@@ -55,7 +59,9 @@ impl WorkerSnapshot {
             neighbors: assembly.tables.neighbors(now),
             connections: assembly.tcp.connections(),
             tcp: assembly.tcp.counters(),
-            rings: device.map(Device::counters),
+            rx: device.rx_counters(),
+            tx: device.tx_counters(),
+            kernel: device.kernel_counters().unwrap_or_default(),
         }
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use af_packet::{Device, LinkInfo, Options, Sockets};
+use af_packet::{Device, Fanout, FanoutGroup, LinkInfo};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use dataplane::{Batch, Frame, Offload, Port};
+use dataplane::Batch;
 use ipstack::tcp::TcpConfig;
 
 use crate::assemble::Assembly;
@@ -39,6 +39,13 @@ pub enum Control {
     Plan(Box<Plan>),
     /// Who serves which port from now on.
     Listen(Vec<Listen>),
+    /// Attach the rings to this interface; say [`WorkerEvent::Attached`].
+    Attach {
+        /// The interface.
+        link: LinkInfo,
+        /// The group to make or to join, when there are several workers.
+        fanout: Option<Fanout>,
+    },
     /// The kernel's interface as it is now; `None`: there is none.
     Link(Option<LinkInfo>),
     /// Tell how you are.
@@ -54,8 +61,8 @@ pub enum Control {
 /// What a worker tells.
 #[derive(Debug)]
 pub enum WorkerEvent {
-    /// Frames flow.
-    Attached,
+    /// Frames flow; the group that was made or joined.
+    Attached(Option<FanoutGroup>),
     /// The rings cannot be attached to the interface; it is tried again when the interface changes.
     AttachFailed(String),
     /// A change was refused.
@@ -73,10 +80,8 @@ pub struct WorkerSetup {
     pub number: usize,
     /// The port, by the host's name.
     pub host_name: String,
-    /// Open sockets, attached when the interface is there.
-    pub sockets: Sockets,
-    /// The rings' geometry.
-    pub ring: Options,
+    /// The rings, attached when the interface is there.
+    pub device: Device,
     /// TCP's limits.
     pub tcp: TcpConfig,
     /// Where it tells, by its number.
@@ -162,23 +167,12 @@ struct Worker {
     supervisor: Notify,
     assembly: Assembly,
     timers: Timers,
-    device: Attachment,
-    ring: Options,
+    device: Device,
     listening: Vec<Listen>,
     batch: Option<Batch<'static>>,
     /// The origin of every time the graph is given.
     origin: Instant,
     draining: bool,
-}
-
-/// The rings' life.
-enum Attachment {
-    /// Open sockets that never met the interface.
-    Sockets(Sockets),
-    /// Rings on an interface.
-    Device(Box<Device>),
-    /// Neither: attaching failed half-way.
-    Lost,
 }
 
 /// When a worker has to look again at the latest.
@@ -208,8 +202,7 @@ impl Worker {
             supervisor: setup.supervisor,
             assembly,
             timers: Timers::new(),
-            device: Attachment::Sockets(setup.sockets),
-            ring: setup.ring,
+            device: setup.device,
             listening: Vec::new(),
             batch: Some(Batch::new()),
             origin: Instant::now(),
@@ -233,15 +226,17 @@ impl Worker {
                     }
                 }
                 Ok(Control::Listen(listen)) => self.listen(listen),
-                Ok(Control::Link(link)) => self.follow_link(link),
+                Ok(Control::Attach { link, fanout }) => self.attach(&link, fanout),
+                Ok(Control::Link(link)) => {
+                    if let Some(link) = &link {
+                        self.device.set_mtu(link.mtu);
+                    }
+                    self.assembly.follow_link(link);
+                }
                 Ok(Control::Snapshot(reply)) => {
                     let now = self.origin.elapsed();
-                    let device = match &self.device {
-                        Attachment::Device(device) => Some(&**device),
-                        _ => None,
-                    };
-                    // Whoever asked may have gone.
-                    let _ = reply.send(WorkerSnapshot::of(&self.assembly, device, now));
+                    let snapshot = WorkerSnapshot::of(&self.assembly, &mut self.device, now);
+                    let _ = reply.send(snapshot); // whoever asked may have gone
                 }
                 Ok(Control::ClearCounters) => self.assembly.graph.clear_counters(),
                 Ok(Control::Drain) => {
@@ -274,42 +269,16 @@ impl Worker {
         self.listening = wanted;
     }
 
-    fn follow_link(&mut self, link: Option<LinkInfo>) {
-        if let Some(link) = &link {
-            if let Err(error) = self.attach(link) {
-                tracing::warn!(interface = self.host_name, "{error}");
-                self.say(WorkerEvent::AttachFailed(error));
-            }
-        }
-        self.assembly.follow_link(link);
-    }
-
     /// Attaches the rings to the interface, or again to one of the same name that came later.
-    fn attach(&mut self, link: &LinkInfo) -> Result<(), String> {
-        match std::mem::replace(&mut self.device, Attachment::Lost) {
-            Attachment::Sockets(sockets) => {
-                let Some(plan) = self.assembly.plan() else {
-                    self.device = Attachment::Sockets(sockets);
-                    return Ok(());
-                };
-                let index = plan.port.index;
-                let device = sockets.attach(link, &self.ring, index).map_err(|e| e.to_string())?;
-                self.device = Attachment::Device(Box::new(device));
-                self.say(WorkerEvent::Attached);
-            }
-            Attachment::Device(mut device) => {
-                let result = device.follow_link(link);
-                self.device = Attachment::Device(device);
-                if result.map_err(|error| error.to_string())? {
-                    self.say(WorkerEvent::Attached);
-                }
-            }
-            Attachment::Lost => return Err(format!(
-                "{}: its rings could not be attached before; restart the process",
-                self.host_name
-            )),
-        }
-        Ok(())
+    fn attach(&mut self, link: &LinkInfo, fanout: Option<Fanout>) {
+        let attached = match fanout {
+            None => self.device.attach(link).map(|()| None),
+            Some(fanout) => self.device.attach_fanout(link, fanout).map(Some),
+        };
+        self.say(match attached {
+            Ok(group) => WorkerEvent::Attached(group),
+            Err(error) => WorkerEvent::AttachFailed(error.to_string()),
+        });
     }
 
     /// One turn: frames in, timers, frames out. `None` when there is more to do at once.
@@ -318,29 +287,16 @@ impl Worker {
         if self.timers.deadline().is_some_and(|at| at <= self.origin + now) {
             self.timers.fire(self.origin + now);
         }
-        let batch = self.batch.take().unwrap_or_default();
+        let mut batch = self.batch.take().unwrap_or_default().recycle();
         let entry = self.assembly.entry;
-        let graph = &mut self.assembly.graph;
-        let (turn, received, blocked) = match &mut self.device {
-            Attachment::Device(device) => {
-                let (rx, tx) = device.rings();
-                let mut rx = rx.turn();
-                let mut port = tx.turn();
-                let mut batch = batch.recycle();
-                let received = rx.fill(&mut batch);
-                let turn = graph.turn(now, entry, &mut batch, &mut port);
-                port.flush();
-                let blocked = port.pending();
-                self.batch = Some(batch.recycle());
-                (turn, received, blocked)
-            }
-            Attachment::Sockets(_) | Attachment::Lost => {
-                let mut batch = batch.recycle();
-                let turn = graph.turn(now, entry, &mut batch, &mut NoPort);
-                self.batch = Some(batch.recycle());
-                (turn, 0, false)
-            }
-        };
+        let (mut rx, mut port) = self.device.turn();
+        let received = rx.fill(&mut batch);
+        let turn = self.assembly.graph.turn(now, entry, &mut batch, &mut port);
+        port.flush();
+        let blocked = port.pending();
+        self.batch = Some(batch.recycle());
+        drop(port);
+        drop(rx);
         if self.draining && self.assembly.tcp.is_drained() {
             self.draining = false;
             self.say(WorkerEvent::Drained);
@@ -364,32 +320,16 @@ impl Worker {
         // Work that was published before the bell was set is seen here.
         let woken = !self.messages.is_empty() || self.assembly.tcp.is_woken();
         if !woken {
-            let waited = match &mut self.device {
-                Attachment::Device(device) => device.wait(timeout, &[self.notify.as_fd()]),
-                _ => af_packet::wait(timeout, &[self.notify.as_fd()]),
-            };
-            if let Err(error) = waited {
+            match self.device.wait(timeout, &[self.notify.as_fd()]) {
                 // The supervisor hears of the interface from the kernel and tells us.
-                tracing::debug!(interface = self.host_name, %error, "waiting for frames");
+                Ok(wake) => {
+                    if let Some(errno) = wake.error {
+                        tracing::debug!(interface = self.host_name, errno, "the link reported");
+                    }
+                }
+                Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
             }
         }
         self.notify.awake();
-    }
-}
-
-/// The port of a worker without rings: nothing can be sent.
-struct NoPort;
-
-impl<'block> Port<'block> for NoPort {
-    fn alloc(&mut self, _len: usize) -> Option<Frame<'block>> {
-        None
-    }
-
-    fn transmit(&mut self, frame: Frame<'block>) -> Result<(), Frame<'block>> {
-        Err(frame)
-    }
-
-    fn offload(&self) -> Offload {
-        Offload::default()
     }
 }

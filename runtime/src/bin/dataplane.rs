@@ -1,0 +1,173 @@
+//! The `dataplane` command.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::Parser as _;
+use runtime::args::{Action, Args, Check, Source};
+use runtime::config::{Log, LogFormat, LogLevel};
+use runtime::{Event, Prepared, Runtime, privileges};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Exit status for what the caller can mend: a wrong configuration, a missing right.
+const BAD_INPUT: u8 = 2;
+
+/// How long connections may take to finish after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+fn main() -> ExitCode {
+    match Args::parse().action {
+        Action::Serve(source) => serve(&source),
+        Action::Demo(demo) => demonstrate(demo.keep),
+        Action::Check(check) => self::check(&check),
+    }
+}
+
+/// Prints one sentence, and what caused it, on standard error.
+fn complain(error: &dyn Error) -> ExitCode {
+    let mut text = format!("dataplane: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    say(&mut io::stderr(), &text);
+    ExitCode::from(BAD_INPUT)
+}
+
+/// A line for whoever reads; nobody may be there any more.
+fn say(out: &mut dyn io::Write, text: &str) {
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+fn serve(source: &Source) -> ExitCode {
+    let loaded = match source.load() {
+        Ok(loaded) => loaded,
+        Err(error) => return complain(&error),
+    };
+    log_to_stderr(loaded.config.log);
+    for note in &loaded.notes {
+        tracing::warn!("{note}");
+    }
+    let prepared = match Prepared::open(loaded.config) {
+        Ok(prepared) => prepared,
+        Err(error) => return complain(&error),
+    };
+    if let Err(error) = privileges::give_up() {
+        return complain(&error);
+    }
+    // Before the threads: they inherit the signals' handlers, and one sent early is not lost.
+    let signals = match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(error) => return complain(&error),
+    };
+    match prepared.start() {
+        Ok(runtime) => follow(runtime, signals),
+        Err(error) => complain(&error),
+    }
+}
+
+/// Tells what happens until a signal or the end.
+fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
+    let (stop, stopped) = crossbeam_channel::bounded(1);
+    let handle = signals.handle();
+    let listener = std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            let _ = stop.send(signal);
+        }
+    });
+    let code = loop {
+        crossbeam_channel::select_biased! {
+            recv(stopped) -> signal => {
+                let name = if signal == Ok(SIGINT) { "SIGINT" } else { "SIGTERM" };
+                tracing::info!("{name}: finishing what is being served");
+                break ExitCode::SUCCESS;
+            }
+            recv(runtime.events()) -> event => match event {
+                Ok(Event::Waiting(what)) => tracing::warn!("{what}"),
+                Ok(Event::Notice(what)) => tracing::warn!("{what}"),
+                Ok(Event::Ready(endpoints)) => {
+                    let list: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+                    let list = if list.is_empty() { "no HTTP server configured".to_owned() }
+                        else { list.join(", ") };
+                    say(&mut io::stdout(), &format!("ready: {list}"));
+                }
+                Ok(Event::Died(why)) => {
+                    tracing::error!("{why}");
+                    break ExitCode::FAILURE;
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    tracing::error!("the supervisor ended without a word");
+                    break ExitCode::FAILURE;
+                }
+            },
+        }
+    };
+    runtime.shutdown(PATIENCE);
+    handle.close();
+    let _ = listener.join();
+    code
+}
+
+fn log_to_stderr(log: Log) {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    match log.format {
+        LogFormat::Text => {
+            let ansi = io::IsTerminal::is_terminal(&io::stderr());
+            builder.with_target(false).with_ansi(ansi).init();
+        }
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn check(check: &Check) -> ExitCode {
+    let loaded = match check.source.load() {
+        Ok(loaded) => loaded,
+        Err(error) => return complain(&error),
+    };
+    for note in &loaded.notes {
+        say(&mut io::stderr(), &format!("note: {note}"));
+    }
+    match check.print.map(|language| language.print(&loaded.config)) {
+        None => say(&mut io::stderr(), "the configuration is good"),
+        Some(Ok(text)) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+        }
+        Some(Err(error)) => return complain(&error),
+    }
+    ExitCode::SUCCESS
+}
+
+fn demonstrate(keep: bool) -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return complain(&error),
+    };
+    let server = move |startup: &Path| {
+        let mut command = Command::new(&program);
+        command.arg("serve").arg("--startup-config").arg(startup);
+        command
+    };
+    let demo = testbed::demo::Demo { server: &server, keep };
+    match testbed::demo::run(&demo, &mut io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

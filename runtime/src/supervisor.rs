@@ -1,0 +1,656 @@
+//! Holds the desired state, follows the kernel's interfaces, and tells the workers.
+//!
+//! [`Prepared::open`] is the one moment that needs CAP_NET_RAW; give privileges up after it and
+//! before [`Prepared::start`], which makes the threads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use af_packet::{Device, Fanout, LinkInfo, LinkMonitor, Options, RxVersion, Sockets};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use dataplane::MacAddr;
+use ipstack::tcp::TcpConfig;
+
+use crate::config::{Config, HostInterface, HttpServer, RingVersion};
+use crate::error::ConfigError;
+use crate::notify::Notify;
+use crate::plan::{Numbers, Plan, PlanError};
+use crate::snapshot::WorkerSnapshot;
+use crate::worker::{Control, Listen, WorkerEvent, WorkerHandle, WorkerSetup};
+
+/// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
+const SPARES: usize = 16;
+
+/// How long a snapshot of a worker may take before it is left out.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why nothing was started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is not valid.
+    Config(ConfigError),
+    /// The configuration asks for what the tables do not know.
+    Plan(PlanError),
+    /// A socket or a ring could not be opened.
+    Rings(af_packet::OpenError),
+    /// The kernel's interfaces cannot be followed.
+    Links(af_packet::LinkError),
+    /// A server cannot serve.
+    Http(http_static::ServeError),
+    /// No thread or descriptor left.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Plan(error) => error.fmt(f),
+            Self::Rings(error) => error.fmt(f),
+            Self::Links(error) => error.fmt(f),
+            Self::Http(error) => error.fmt(f),
+            Self::System(_) => f.write_str("no thread or file descriptor left; raise the limits"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => error.source(),
+            Self::Plan(error) => error.source(),
+            Self::Rings(error) => error.source(),
+            Self::Links(error) => error.source(),
+            Self::Http(error) => error.source(),
+            Self::System(error) => Some(error),
+        }
+    }
+}
+
+/// What a caller may want to know while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The interface does not exist or is down; it is waited for. A sentence.
+    Waiting(String),
+    /// Everything that is configured serves. Said once.
+    Ready(Vec<Endpoint>),
+    /// Something an operator should know. A sentence.
+    Notice(String),
+    /// A worker died, and everything with it. A sentence.
+    Died(String),
+}
+
+/// Where a server can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The TCP port.
+    pub port: u16,
+    /// The interface that has the address: `host-macvlan0.123`.
+    pub interface: String,
+    /// Its Ethernet address.
+    pub mac: MacAddr,
+}
+
+impl fmt::Display for Endpoint {
+    /// `http://192.168.123.150/ on host-macvlan0.123 (c6:b4:b5:74:11:88)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.address)?;
+        if self.port != 80 {
+            write!(f, ":{}", self.port)?;
+        }
+        write!(f, "/ on {} ({})", self.interface, self.mac)
+    }
+}
+
+/// Open sockets, mapped rings, loaded servers; nothing runs yet, and nothing more needs a
+/// capability.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    numbers: Numbers,
+    ports: Vec<(Plan, Vec<Device>)>,
+    servers: Vec<(HttpServer, http_static::Server)>,
+    monitor: LinkMonitor,
+    tcp: TcpConfig,
+}
+
+impl Prepared {
+    /// Opens all that `config` needs. The interfaces need not exist yet.
+    ///
+    /// # Errors
+    /// One sentence naming the thing and the fix; nothing is left behind.
+    pub fn open(config: Config) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        config.check_host().map_err(StartError::Config)?;
+        let mut numbers = Numbers::default();
+        let mut ports = Vec::new();
+        for host in &config.interfaces {
+            let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
+            let options = ring_options(host);
+            let spares = if host.workers > 1 { SPARES } else { 0 };
+            let mut devices = Vec::new();
+            for _ in 0..host.workers {
+                let sockets =
+                    Sockets::open_with_spares(&host.name, spares).map_err(StartError::Rings)?;
+                let device = sockets.map(plan.port.index, &options).map_err(StartError::Rings)?;
+                devices.push(device);
+            }
+            ports.push((plan, devices));
+        }
+        let servers = config
+            .http
+            .iter()
+            .map(|http| Ok((http.clone(), server(http)?)))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Http)?;
+        let monitor = LinkMonitor::open().map_err(StartError::Links)?;
+        Ok(Self { config, numbers, ports, servers, monitor, tcp: TcpConfig::default() })
+    }
+
+    /// TCP's limits, to change before the start.
+    pub fn tcp(&mut self) -> &mut TcpConfig {
+        &mut self.tcp
+    }
+
+    /// Starts the threads. They inherit this thread's privileges: give those up first.
+    ///
+    /// # Errors
+    /// No thread or no descriptor left.
+    pub fn start(self) -> Result<Runtime, StartError> {
+        let notify = Notify::new().map_err(StartError::System)?;
+        let (commands, orders) = unbounded();
+        let (tell, events) = unbounded();
+        let mut supervisor = Supervisor {
+            config: self.config,
+            numbers: self.numbers,
+            ports: Vec::new(),
+            servers: self.servers,
+            monitor: self.monitor,
+            workers: unbounded(),
+            notify: notify.clone(),
+            orders,
+            tell,
+            ready: false,
+            drain: None,
+        };
+        for (plan, devices) in self.ports {
+            supervisor.add_port(plan, devices, &self.tcp).map_err(StartError::System)?;
+        }
+        let thread = std::thread::Builder::new()
+            .name("supervisor".to_owned())
+            .spawn(move || supervisor.run())
+            .map_err(StartError::System)?;
+        Ok(Runtime { commands, notify, events, thread: Some(thread) })
+    }
+}
+
+fn ring_options(host: &HostInterface) -> Options {
+    let mut options = match host.ring.version {
+        None => Options::default(),
+        Some(RingVersion::V2) => Options::v2(),
+        Some(RingVersion::V3) => Options::v3(),
+    };
+    let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    if let Some(block_size) = host.ring.block_size {
+        options.rx_block_len = size(block_size.0);
+    }
+    if let Some(blocks) = host.ring.blocks {
+        options.rx_blocks = size(blocks.into());
+    }
+    if options.rx_version == RxVersion::V2 {
+        options.rx_slot_len = options.rx_slot_len.min(options.rx_block_len);
+    }
+    if let Some(slots) = host.ring.tx_slots {
+        options.set_tx_slots(size(slots.into()));
+    }
+    options
+}
+
+fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeError> {
+    let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let mut options = http_static::Options::new(&http.www_root);
+    options.cache_size = size(http.cache_size.0);
+    options.max_age = Some(http.max_age.0);
+    options.limits.keep_alive = Duration::from_secs(http.keepalive_timeout.0.into());
+    options.limits.body_octets = http.max_req_body_size.0;
+    http_static::Server::new(options)
+}
+
+/// What the supervisor is told.
+#[derive(Debug)]
+enum Command {
+    /// Run this from now on; the answer says why not.
+    Configure(Box<Config>, Sender<Result<(), StartError>>),
+    /// The desired state.
+    Config(Sender<Config>),
+    /// How every worker is.
+    Snapshot(Sender<Vec<(String, WorkerSnapshot)>>),
+    /// Drain until then, and end.
+    Shutdown(Instant),
+}
+
+/// A running dataplane.
+#[derive(Debug)]
+pub struct Runtime {
+    commands: Sender<Command>,
+    notify: Notify,
+    events: Receiver<Event>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// What happens, in order; ends when the dataplane has ended.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// Makes `config` the desired state: what differs from what runs is changed, the rest goes on
+    /// undisturbed. Host interfaces themselves cannot be added or taken away, because their
+    /// sockets need a capability that is gone.
+    ///
+    /// # Errors
+    /// Why not; nothing is changed then.
+    pub fn configure(&self, config: Config) -> Result<(), StartError> {
+        let (reply, answer) = unbounded();
+        self.send(Command::Configure(Box::new(config), reply));
+        answer.recv().unwrap_or_else(|_| {
+            Err(StartError::System(io::Error::other("the dataplane has ended")))
+        })
+    }
+
+    /// The desired state; `None` when the dataplane has ended.
+    pub fn config(&self) -> Option<Config> {
+        let (reply, answer) = unbounded();
+        self.send(Command::Config(reply));
+        answer.recv().ok()
+    }
+
+    /// How every worker is, with its name; a worker that does not answer within a second is left
+    /// out.
+    pub fn snapshot(&self) -> Vec<(String, WorkerSnapshot)> {
+        let (reply, answer) = unbounded();
+        self.send(Command::Snapshot(reply));
+        answer.recv().unwrap_or_default()
+    }
+
+    /// Stops taking connections, lets those that are busy finish for up to `patience`, and ends.
+    pub fn shutdown(mut self, patience: Duration) {
+        self.end(patience);
+    }
+
+    fn end(&mut self, patience: Duration) {
+        self.send(Command::Shutdown(Instant::now() + patience));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic was printed where it happened
+        }
+    }
+
+    fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.notify.ring();
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.end(Duration::ZERO);
+        }
+    }
+}
+
+struct PortState {
+    plan: Plan,
+    link: Option<LinkInfo>,
+    workers: Vec<PortWorker>,
+    /// The last thing said about waiting, so that it is said once.
+    waiting: Option<String>,
+}
+
+struct PortWorker {
+    handle: WorkerHandle,
+    /// The kernel's index of the interface its rings are attached to.
+    attached: Option<i32>,
+}
+
+struct Supervisor {
+    config: Config,
+    numbers: Numbers,
+    ports: Vec<PortState>,
+    servers: Vec<(HttpServer, http_static::Server)>,
+    monitor: LinkMonitor,
+    workers: (Sender<(usize, WorkerEvent)>, Receiver<(usize, WorkerEvent)>),
+    notify: Notify,
+    orders: Receiver<Command>,
+    tell: Sender<Event>,
+    ready: bool,
+    drain: Option<Drain>,
+}
+
+struct Drain {
+    until: Instant,
+    /// Workers that still have connections.
+    left: usize,
+}
+
+impl Supervisor {
+    fn add_port(&mut self, plan: Plan, devices: Vec<Device>, tcp: &TcpConfig) -> io::Result<()> {
+        let mut workers = Vec::new();
+        for device in devices {
+            let number: usize = self.ports.iter().map(|port| port.workers.len()).sum();
+            let handle = WorkerHandle::start(WorkerSetup {
+                number: number + workers.len(),
+                host_name: plan.host_name.clone(),
+                device,
+                tcp: tcp.clone(),
+                events: self.workers.0.clone(),
+                supervisor: self.notify.clone(),
+            })?;
+            handle.tell(Control::Plan(Box::new(plan.clone())));
+            handle.tell(Control::Listen(self.listeners()));
+            workers.push(PortWorker { handle, attached: None });
+        }
+        self.ports.push(PortState { plan, link: None, workers, waiting: None });
+        Ok(())
+    }
+
+    fn listeners(&self) -> Vec<Listen> {
+        self.servers
+            .iter()
+            .map(|(http, server)| Listen {
+                address: http.address,
+                port: http.port,
+                server: server.clone(),
+            })
+            .collect()
+    }
+
+    fn run(mut self) {
+        self.look_at_links();
+        loop {
+            let timeout = self.drain.as_ref().map(|drain| {
+                drain.until.saturating_duration_since(Instant::now())
+            });
+            self.notify.sleeping();
+            if self.orders.is_empty() && self.workers.1.is_empty() {
+                let fds = [self.notify.as_fd(), self.monitor.as_fd()];
+                if let Err(error) = af_packet::wait(timeout, &fds) {
+                    tracing::error!(%error, "waiting for events");
+                }
+            }
+            self.notify.awake();
+            if self.monitor.drain() {
+                self.look_at_links();
+            }
+            while let Ok((number, event)) = self.workers.1.try_recv() {
+                if !self.worker_says(number, event) {
+                    return;
+                }
+            }
+            while let Ok(command) = self.orders.try_recv() {
+                self.obey(command);
+            }
+            let drained = self.drain.as_ref();
+            if drained.is_some_and(|drain| drain.left == 0 || drain.until <= Instant::now()) {
+                return; // workers are stopped and joined as they are dropped
+            }
+        }
+    }
+
+    fn say(&self, event: Event) {
+        let _ = self.tell.send(event); // nobody need listen
+    }
+
+    /// Reads every port's interface anew and tells its workers what changed.
+    fn look_at_links(&mut self) {
+        for at in 0..self.ports.len() {
+            let port = &self.ports[at];
+            let link = match LinkInfo::read(&port.plan.host_name) {
+                Ok(link) => Some(link),
+                Err(error) => {
+                    if !error.is_missing() {
+                        self.say(Event::Notice(error.to_string()));
+                    }
+                    None
+                }
+            };
+            if link != port.link {
+                self.follow(at, link);
+            }
+            self.say_waiting(at);
+        }
+        self.look_whether_ready();
+    }
+
+    fn follow(&mut self, at: usize, link: Option<LinkInfo>) {
+        let host = self.config.interfaces.iter().find(|h| h.name == self.ports[at].plan.host_name);
+        if let (Some(host), Some(link)) = (host, &link)
+            && self.ports[at].link.is_none()
+            && let Some(note) = host.hw_addr_note(link.mac)
+        {
+            self.say(Event::Notice(note));
+        }
+        let port = &mut self.ports[at];
+        let fanout = port.workers.len() > 1;
+        for (nth, worker) in port.workers.iter_mut().enumerate() {
+            let attach = link.as_ref().filter(|link| worker.attached != Some(link.index));
+            match attach {
+                // A group can only be made on a link that is up; the first worker makes it, and
+                // the others join when it says so.
+                Some(link) if fanout && link.is_up() && nth == 0 => {
+                    worker.attached = Some(link.index);
+                    let fanout = Some(Fanout::Create);
+                    worker.handle.tell(Control::Attach { link: link.clone(), fanout });
+                }
+                Some(link) if !fanout => {
+                    worker.attached = Some(link.index);
+                    worker.handle.tell(Control::Attach { link: link.clone(), fanout: None });
+                }
+                _ => {}
+            }
+            if link.is_none() {
+                worker.attached = None;
+            }
+            worker.handle.tell(Control::Link(link.clone()));
+        }
+        port.link = link;
+    }
+
+    /// Says once what is waited for.
+    fn say_waiting(&mut self, at: usize) {
+        let port = &mut self.ports[at];
+        let name = &port.plan.host_name;
+        let waiting = match &port.link {
+            None => Some(format!(
+                "{name}: there is no such interface; waiting for it (create it, or check the \
+                 name with `ip link`)"
+            )),
+            Some(link) if !link.is_up() => Some(format!(
+                "{name}: the interface is down; waiting for it (`ip link set {name} up`)"
+            )),
+            Some(_) => None,
+        };
+        if port.waiting != waiting {
+            port.waiting.clone_from(&waiting);
+            match waiting {
+                Some(waiting) => self.say(Event::Waiting(waiting)),
+                None if self.ready => {
+                    let name = &self.ports[at].plan.host_name;
+                    self.say(Event::Notice(format!("{name}: the interface is up again")));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn look_whether_ready(&mut self) {
+        let serves = |port: &PortState| {
+            port.link.as_ref().is_some_and(LinkInfo::is_up)
+                && port.workers.iter().all(|worker| worker.attached.is_some())
+        };
+        if self.ready || !self.ports.iter().all(serves) {
+            return;
+        }
+        self.ready = true;
+        self.say(Event::Ready(self.endpoints()));
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        for port in &self.ports {
+            let kernel = port.link.as_ref().map(|link| link.mac);
+            let mac = port.plan.mac.or(kernel).unwrap_or_default();
+            for interface in port.plan.interfaces().filter(|interface| interface.up) {
+                for own in &interface.addresses {
+                    let here = self.config.http.iter().filter(|http| {
+                        http.address.is_unspecified() || http.address == own.address
+                    });
+                    endpoints.extend(here.map(|http| Endpoint {
+                        address: own.address,
+                        port: http.port,
+                        interface: interface.name.clone(),
+                        mac,
+                    }));
+                }
+            }
+        }
+        endpoints
+    }
+
+    /// `false` when everything has to end.
+    fn worker_says(&mut self, number: usize, event: WorkerEvent) -> bool {
+        let Some((at, nth)) = self.place_of(number) else { return true };
+        match event {
+            WorkerEvent::Attached(group) => {
+                let link = self.ports[at].link.clone();
+                if let (Some(group), Some(link), 0) = (group, link, nth) {
+                    for worker in self.ports[at].workers.iter_mut().skip(1) {
+                        worker.attached = Some(link.index);
+                        let fanout = Some(Fanout::Join(group));
+                        worker.handle.tell(Control::Attach { link: link.clone(), fanout });
+                    }
+                }
+                self.look_whether_ready();
+            }
+            WorkerEvent::AttachFailed(why) => {
+                self.ports[at].workers[nth].attached = None;
+                self.say(Event::Notice(why));
+            }
+            WorkerEvent::Refused(why) => self.say(Event::Notice(why)),
+            WorkerEvent::Drained => {
+                if let Some(drain) = &mut self.drain {
+                    drain.left = drain.left.saturating_sub(1);
+                }
+            }
+            WorkerEvent::Died(why) => {
+                let name = &self.ports[at].plan.host_name;
+                self.say(Event::Died(format!("worker {number} of {name} died: {why}")));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn place_of(&self, number: usize) -> Option<(usize, usize)> {
+        let mut first = 0;
+        for (at, port) in self.ports.iter().enumerate() {
+            if number < first + port.workers.len() {
+                return Some((at, number - first));
+            }
+            first += port.workers.len();
+        }
+        None
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Configure(config, reply) => {
+                let _ = reply.send(self.configure(*config));
+            }
+            Command::Config(reply) => {
+                let _ = reply.send(self.config.clone());
+            }
+            Command::Snapshot(reply) => {
+                let _ = reply.send(self.snapshot());
+            }
+            Command::Shutdown(until) => {
+                let workers = || self.ports.iter().flat_map(|port| &port.workers);
+                for worker in workers() {
+                    worker.handle.tell(Control::Drain);
+                }
+                self.drain = Some(Drain { until, left: workers().count() });
+            }
+        }
+    }
+
+    fn configure(&mut self, config: Config) -> Result<(), StartError> {
+        config.validate().map_err(StartError::Config)?;
+        config.check_host().map_err(StartError::Config)?;
+        let fixed = |config: &Config| -> BTreeMap<String, (u16, _)> {
+            let ring = |host: &HostInterface| (host.workers, host.ring);
+            config.interfaces.iter().map(|host| (host.name.clone(), ring(host))).collect()
+        };
+        if fixed(&config) != fixed(&self.config) {
+            return Err(StartError::System(io::Error::other(
+                "host interfaces, their rings and their workers are fixed at the start",
+            )));
+        }
+        let mut numbers = self.numbers.clone();
+        let mut plans = Vec::new();
+        for host in &config.interfaces {
+            plans.push(Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?);
+        }
+        let mut servers = Vec::new();
+        for http in &config.http {
+            let same = self.servers.iter().find(|(old, _)| old == http);
+            let server = match same {
+                Some((_, server)) => server.clone(),
+                None => server(http).map_err(StartError::Http)?,
+            };
+            servers.push((http.clone(), server));
+        }
+        // From here on nothing fails.
+        let known = |name: &str| config.all_interfaces().any(|interface| interface.is_named(name));
+        numbers.retain(known);
+        self.numbers = numbers;
+        self.servers = servers;
+        self.config = config;
+        let listeners = self.listeners();
+        for plan in plans {
+            let port = self.ports.iter_mut().find(|port| port.plan.host_name == plan.host_name);
+            let Some(port) = port else { continue };
+            for worker in &port.workers {
+                worker.handle.tell(Control::Plan(Box::new(plan.clone())));
+                worker.handle.tell(Control::Listen(listeners.clone()));
+            }
+            port.plan = plan;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Vec<(String, WorkerSnapshot)> {
+        let mut asked = Vec::new();
+        for port in &self.ports {
+            for (nth, worker) in port.workers.iter().enumerate() {
+                let (reply, answer) = unbounded();
+                worker.handle.tell(Control::Snapshot(reply));
+                asked.push((format!("{}/{nth}", port.plan.port.name), answer));
+            }
+        }
+        let until = Instant::now() + SNAPSHOT_TIMEOUT;
+        asked
+            .into_iter()
+            .filter_map(|(name, answer)| Some((name, answer.recv_deadline(until).ok()?)))
+            .collect()
+    }
+}
