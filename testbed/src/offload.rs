@@ -7,7 +7,7 @@
 use std::io;
 
 use netlink_packet_core::{
-    DefaultNla, NLA_F_NESTED, NLM_F_ACK, NLM_F_REQUEST, Nla, NlaBuffer, Emitable as _, NlasIterator,
+    DefaultNla, NLA_F_NESTED, NLM_F_ACK, NLM_F_REQUEST, NlaBuffer, Emitable as _, NlasIterator,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
 
