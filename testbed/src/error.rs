@@ -12,7 +12,10 @@ pub struct WiringError {
 impl WiringError {
     /// `step` says what was being done, as in `creating veth wire0`.
     pub fn new(step: impl Into<String>, source: io::Error) -> Self {
-        Self { step: step.into(), source }
+        Self {
+            step: step.into(),
+            source,
+        }
     }
 
     /// The kernel's reason.

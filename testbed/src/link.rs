@@ -63,7 +63,10 @@ impl Links {
             Ok(socket)
         };
         let socket = namespace.run(open).and_then(|socket| socket);
-        Ok(Self { socket: socket.step(|| "opening a netlink socket".into())?, sequence: 0 })
+        Ok(Self {
+            socket: socket.step(|| "opening a netlink socket".into())?,
+            sequence: 0,
+        })
     }
 
     /// The device called `name`.
@@ -77,7 +80,10 @@ impl Links {
             .exchange(RouteNetlinkMessage::GetLink(message), 0)
             .step(|| format!("looking for {name}"))?;
         answer.map(|answer| link_of(&answer)).ok_or_else(|| {
-            WiringError::new(format!("looking for {name}"), io::ErrorKind::NotFound.into())
+            WiringError::new(
+                format!("looking for {name}"),
+                io::ErrorKind::NotFound.into(),
+            )
         })
     }
 
@@ -93,8 +99,15 @@ impl Links {
     ) -> Result<(), WiringError> {
         let mut other = LinkMessage::default();
         other.attributes.push(LinkAttribute::IfName(peer.into()));
-        other.attributes.push(LinkAttribute::NetNsFd(peer_namespace.as_fd().as_raw_fd()));
-        self.add(name, InfoKind::Veth, InfoData::Veth(InfoVeth::Peer(other)), Vec::new())
+        other
+            .attributes
+            .push(LinkAttribute::NetNsFd(peer_namespace.as_fd().as_raw_fd()));
+        self.add(
+            name,
+            InfoKind::Veth,
+            InfoData::Veth(InfoVeth::Peer(other)),
+            Vec::new(),
+        )
     }
 
     /// Creates a macvlan called `name` in `namespace`, in bridge mode, on `lower`, a device here.
@@ -128,7 +141,11 @@ impl Links {
         service: bool,
     ) -> Result<(), WiringError> {
         let lower = self.get(lower)?.index;
-        let protocol = if service { VlanProtocol::Ieee8021Ad } else { VlanProtocol::Ieee8021Q };
+        let protocol = if service {
+            VlanProtocol::Ieee8021Ad
+        } else {
+            VlanProtocol::Ieee8021Q
+        };
         let data = InfoData::Vlan(vec![InfoVlan::Id(vid), InfoVlan::Protocol(protocol)]);
         self.add(name, InfoKind::Vlan, data, vec![LinkAttribute::Link(lower)])
     }
@@ -146,8 +163,11 @@ impl Links {
         message.attributes.extend(more);
         let info = vec![LinkInfo::Kind(kind), LinkInfo::Data(data)];
         message.attributes.push(LinkAttribute::LinkInfo(info));
-        self.exchange(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
-            .step(|| step)?;
+        self.exchange(
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .step(|| step)?;
         Ok(())
     }
 
@@ -188,7 +208,9 @@ impl Links {
     /// The device does not take it.
     pub fn set_mac(&mut self, name: &str, mac: Mac) -> Result<(), WiringError> {
         self.change(name, "setting the MAC address of", |message| {
-            message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+            message
+                .attributes
+                .push(LinkAttribute::Address(mac.to_vec()));
         })
     }
 
@@ -243,10 +265,17 @@ impl Links {
         message.header.prefix_len = prefix_len;
         message.header.scope = AddressScope::Universe;
         message.header.index = self.get(name)?.index;
-        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
-        message.attributes.push(AddressAttribute::Address(IpAddr::V4(address)));
-        self.exchange(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
-            .step(|| format!("giving {name} the address {address}/{prefix_len}"))?;
+        message
+            .attributes
+            .push(AddressAttribute::Local(IpAddr::V4(address)));
+        message
+            .attributes
+            .push(AddressAttribute::Address(IpAddr::V4(address)));
+        self.exchange(
+            RouteNetlinkMessage::NewAddress(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .step(|| format!("giving {name} the address {address}/{prefix_len}"))?;
         Ok(())
     }
 
@@ -269,10 +298,19 @@ impl Links {
             kind: RouteType::Unicast,
             ..RouteHeader::default()
         };
-        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(destination.0)));
-        message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-        self.exchange(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
-            .step(|| format!("routing {}/{} via {gateway}", destination.0, destination.1))?;
+        message
+            .attributes
+            .push(RouteAttribute::Destination(RouteAddress::Inet(
+                destination.0,
+            )));
+        message
+            .attributes
+            .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        self.exchange(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .step(|| format!("routing {}/{} via {gateway}", destination.0, destination.1))?;
         Ok(())
     }
 

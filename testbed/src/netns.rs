@@ -9,11 +9,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::thread;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Gid, Uid};
 
@@ -23,14 +22,13 @@ use crate::error::{Step as _, WiringError};
 #[derive(Debug)]
 pub struct Netns {
     file: File,
-    published: Option<PathBuf>,
 }
 
 impl Netns {
     /// Makes a namespace with nothing in it but a loopback device that is down.
     ///
     /// # Errors
-    /// `PermissionDenied` without CAP_SYS_ADMIN in the current user namespace.
+    /// `PermissionDenied` without `CAP_SYS_ADMIN` in the current user namespace.
     pub fn new() -> io::Result<Self> {
         on_a_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
@@ -43,7 +41,9 @@ impl Netns {
     /// # Errors
     /// `/proc` is not mounted.
     pub fn of_this_thread() -> io::Result<Self> {
-        Ok(Self { file: File::open("/proc/thread-self/ns/net")?, published: None })
+        Ok(Self {
+            file: File::open("/proc/thread-self/ns/net")?,
+        })
     }
 
     /// Runs `f` on a fresh thread inside the namespace. What `f` opens stays bound to it: a
@@ -72,36 +72,18 @@ impl Netns {
     /// Moves the calling thread into the namespace, for good.
     ///
     /// # Errors
-    /// `PermissionDenied` without CAP_SYS_ADMIN.
+    /// `PermissionDenied` without `CAP_SYS_ADMIN`.
     pub(crate) fn enter(&self) -> io::Result<()> {
         Ok(setns(&self.file, CloneFlags::CLONE_NEWNET)?)
     }
 
-    /// Gives the namespace a name for `ip netns exec NAME`, until it is dropped.
-    ///
-    /// # Errors
-    /// The name is taken, or `/run/netns` cannot be written.
-    pub fn publish(&mut self, name: &str) -> Result<(), WiringError> {
-        let directory = Path::new("/run/netns");
-        let path = directory.join(name);
-        let step = || format!("naming a network namespace {}", path.display());
-        fs::create_dir_all(directory).step(step)?;
-        File::create_new(&path).step(step)?;
-        self.published = Some(path.clone());
-        mount(
-            Some(&self.proc_path()),
-            &path,
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        )
-        .map_err(io::Error::from)
-        .step(step)
-    }
-
     /// The path by which another process can enter, as in `nsenter --net=PATH`.
     pub fn proc_path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
+        PathBuf::from(format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            self.file.as_raw_fd()
+        ))
     }
 }
 
@@ -111,19 +93,12 @@ impl AsFd for Netns {
     }
 }
 
-impl Drop for Netns {
-    fn drop(&mut self) {
-        if let Some(path) = &self.published {
-            let _ = umount2(path, MntFlags::MNT_DETACH); // fails when the mount itself failed
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
 /// Namespaces belong to threads: work in one is done on a thread of its own.
 fn on_a_thread<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let worker = thread::Builder::new().name("netns".into()).spawn_scoped(scope, f)?;
+        let worker = thread::Builder::new()
+            .name("netns".into())
+            .spawn_scoped(scope, f)?;
         worker.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
@@ -155,16 +130,4 @@ pub fn enter_user_namespace() -> Result<(), WiringError> {
 /// Whether this process may create network namespaces and devices.
 pub fn may_wire() -> bool {
     Netns::new().is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_with_a_slash_is_refused_before_anything_is_mounted() {
-        let mut namespace = Netns::of_this_thread().unwrap();
-        assert!(namespace.publish("no/such/directory").is_err());
-        assert!(namespace.published.is_none());
-    }
 }

@@ -7,7 +7,7 @@
 use std::io;
 
 use netlink_packet_core::{
-    DefaultNla, NLA_F_NESTED, NLM_F_ACK, NLM_F_REQUEST, NlaBuffer, Emitable as _, NlasIterator,
+    DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_ACK, NLM_F_REQUEST, NlaBuffer, NlasIterator,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
 
@@ -46,8 +46,14 @@ pub fn disable(namespace: &Netns, device: &str) -> Result<(), WiringError> {
         let bit = vec![text(ETHTOOL_A_BITSET_BIT_NAME, "tx-checksum-ip-generic")];
         let bits = vec![nest(ETHTOOL_A_BITSET_BITS_BIT, &bit)];
         let request = [
-            nest(ETHTOOL_A_FEATURES_HEADER, &[text(ETHTOOL_A_HEADER_DEV_NAME, device)]),
-            nest(ETHTOOL_A_FEATURES_WANTED, &[nest(ETHTOOL_A_BITSET_BITS, &bits)]),
+            nest(
+                ETHTOOL_A_FEATURES_HEADER,
+                &[text(ETHTOOL_A_HEADER_DEV_NAME, device)],
+            ),
+            nest(
+                ETHTOOL_A_FEATURES_WANTED,
+                &[nest(ETHTOOL_A_BITSET_BITS, &bits)],
+            ),
         ];
         exchange(&socket, family, ETHTOOL_MSG_FEATURES_SET, &request).map(drop)
     };
@@ -99,7 +105,9 @@ fn exchange(
             answer = datagram;
             continue;
         }
-        let code = datagram.get(16..20).and_then(|octets| octets.try_into().ok());
+        let code = datagram
+            .get(16..20)
+            .and_then(|octets| octets.try_into().ok());
         return match code.map(i32::from_ne_bytes) {
             Some(0) => Ok(answer),
             Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
@@ -122,7 +130,11 @@ mod tests {
     #[test]
     fn a_request_is_a_netlink_header_a_generic_header_and_padded_attributes() {
         assert_eq!(
-            request(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &[text(CTRL_ATTR_FAMILY_NAME, "ab")]),
+            request(
+                GENL_ID_CTRL,
+                CTRL_CMD_GETFAMILY,
+                &[text(CTRL_ATTR_FAMILY_NAME, "ab")]
+            ),
             [
                 &28u32.to_ne_bytes()[..],
                 &16u16.to_ne_bytes(),

@@ -39,7 +39,7 @@ impl PacketSocket {
     /// Opens a socket on `device` in `namespace`.
     ///
     /// # Errors
-    /// No such device, or no CAP_NET_RAW.
+    /// No such device, or no `CAP_NET_RAW`.
     pub fn open(namespace: &Netns, device: &str, hear: Hear<'_>) -> Result<Self, WiringError> {
         let open = || -> io::Result<Self> {
             let fd = socket(
@@ -52,9 +52,7 @@ impl PacketSocket {
             // the socket keep its own.
             let address = nix::ifaddrs::getifaddrs()?
                 .filter(|interface| interface.interface_name == device)
-                .find_map(|interface| {
-                    interface.address.filter(|a| a.as_link_addr().is_some())
-                })
+                .find_map(|interface| interface.address.filter(|a| a.as_link_addr().is_some()))
                 .ok_or(io::ErrorKind::NotFound)?;
             bind(fd.as_raw_fd(), &address)?;
             let socket = Socket::from(fd);
@@ -92,7 +90,8 @@ impl PacketSocket {
     pub fn wait(&self, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
         let mut frame = vec![0; FRAME_MAX];
         self.socket.set_nonblocking(false)?;
-        self.socket.set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
+        self.socket
+            .set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
         let received = self.receive(&mut frame);
         self.socket.set_nonblocking(true)?;
         Ok(received?.map(|length| {
@@ -139,8 +138,20 @@ struct Check {
 }
 
 fn filter(hear: Hear<'_>) -> Vec<SockFilter> {
-    let word = |at, value, must_equal| Check { load: 0x20, at, mask: !0, value, must_equal };
-    let half = |at, mask, value, must_equal| Check { load: 0x28, at, mask, value, must_equal };
+    let word = |at, value, must_equal| Check {
+        load: 0x20,
+        at,
+        mask: !0,
+        value,
+        must_equal,
+    };
+    let half = |at, mask, value, must_equal| Check {
+        load: 0x28,
+        at,
+        mask,
+        value,
+        must_equal,
+    };
     let mut checks = vec![word(AD_PKTTYPE, PACKET_OUTGOING, false)];
     match hear {
         Hear::All => {}
@@ -169,7 +180,11 @@ fn filter(hear: Hear<'_>) -> Vec<SockFilter> {
     for (done, check) in checks.iter().enumerate() {
         // Three instructions a check; then "accept", then "drop".
         let to_drop = u8::try_from((checks.len() - done - 1) * 3 + 1).unwrap_or(u8::MAX);
-        let (if_equal, if_not) = if check.must_equal { (0, to_drop) } else { (to_drop, 0) };
+        let (if_equal, if_not) = if check.must_equal {
+            (0, to_drop)
+        } else {
+            (to_drop, 0)
+        };
         program.push(SockFilter::new(check.load, 0, 0, check.at));
         program.push(SockFilter::new(0x54, 0, 0, check.mask));
         program.push(SockFilter::new(0x15, if_equal, if_not, check.value));

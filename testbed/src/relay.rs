@@ -91,7 +91,11 @@ impl Relay {
             let thread = thread::Builder::new()
                 .name("relay".into())
                 .spawn(move || carry(channels, &its_stop, &its_counters))?;
-            Ok(Self { stop, counters, thread: Some(thread) })
+            Ok(Self {
+                stop,
+                counters,
+                thread: Some(thread),
+            })
         };
         start().step(|| "starting a relay".into())
     }
@@ -140,8 +144,10 @@ fn carry(channels: Vec<Channel>, stop: &(AtomicBool, EventFd), counters: &RelayC
             .collect();
         descriptors.push(PollFd::new(stop.1.as_fd(), PollFlags::POLLIN));
         let _ = ppoll(&mut descriptors, timeout.map(TimeSpec::from), None); // a signal: go round
-        let ready: Vec<bool> =
-            descriptors.iter().map(|descriptor| descriptor.any().unwrap_or(true)).collect();
+        let ready: Vec<bool> = descriptors
+            .iter()
+            .map(|descriptor| descriptor.any().unwrap_or(true))
+            .collect();
         drop(descriptors);
         let mut ready = ready.into_iter();
         for (sides, directions) in &mut lanes {
@@ -159,15 +165,23 @@ fn carry(channels: Vec<Channel>, stop: &(AtomicBool, EventFd), counters: &RelayC
 impl Direction {
     fn new(impairment: Impairment) -> Self {
         let random = SplitMix64(impairment.seed);
-        Self { impairment, random, in_flight: VecDeque::new() }
+        Self {
+            impairment,
+            random,
+            in_flight: VecDeque::new(),
+        }
     }
 
     /// Takes what arrived on `from` and puts it on its way.
     fn take(&mut self, from: &Side, to: &Side, scratch: &mut [u8], counters: &RelayCounters) {
         let inline = from.tags.len().saturating_sub(1); // the outermost tag is off already
         for _ in 0..TURN_MAX {
-            let Ok(Some(length)) = from.socket.receive(scratch) else { return };
-            let frame = scratch.get(..length).and_then(|frame| retag(frame, inline, &to.tags));
+            let Ok(Some(length)) = from.socket.receive(scratch) else {
+                return;
+            };
+            let frame = scratch
+                .get(..length)
+                .and_then(|frame| retag(frame, inline, &to.tags));
             let Some(frame) = frame else {
                 counters.refused.fetch_add(1, Ordering::Relaxed);
                 continue;
@@ -177,9 +191,10 @@ impl Direction {
             } else if self.in_flight.len() >= IN_FLIGHT_MAX {
                 counters.overflowed.fetch_add(1, Ordering::Relaxed);
             } else if self.impairment.delay.is_zero() {
-                count_sent(to.socket.send(&frame), counters);
+                send(&to.socket, &frame, counters);
             } else {
-                self.in_flight.push_back((Instant::now() + self.impairment.delay, frame));
+                self.in_flight
+                    .push_back((Instant::now() + self.impairment.delay, frame));
             }
         }
     }
@@ -187,18 +202,24 @@ impl Direction {
     /// Sends what is due.
     fn deliver(&mut self, to: &Side, counters: &RelayCounters) {
         let now = Instant::now();
-        while let Some((_, frame)) = self.in_flight.pop_front_if(|(due, _)| *due <= now) {
-            count_sent(to.socket.send(&frame), counters);
+        while self.in_flight.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, frame)) = self.in_flight.pop_front() {
+                send(&to.socket, &frame, counters);
+            }
         }
     }
 }
 
-fn count_sent(sent: io::Result<()>, counters: &RelayCounters) {
-    let counter = if sent.is_ok() { &counters.carried } else { &counters.refused };
+fn send(socket: &PacketSocket, frame: &[u8], counters: &RelayCounters) {
+    let counter = if socket.send(frame).is_ok() {
+        &counters.carried
+    } else {
+        &counters.refused
+    };
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a small generator that takes any seed.
+/// `SplitMix64` (Steele, Lea, Flood 2014): a small generator that takes any seed.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -224,7 +245,9 @@ mod tests {
     fn a_seed_decides_which_frames_are_lost_and_about_how_many() {
         let lost = |seed| {
             let mut random = SplitMix64(seed);
-            (0..100_000).filter(|_| random.unit() < 0.01).collect::<Vec<_>>()
+            (0..100_000)
+                .filter(|_| random.unit() < 0.01)
+                .collect::<Vec<_>>()
         };
         assert_eq!(lost(7), lost(7));
         assert_ne!(lost(7), lost(8));

@@ -28,12 +28,18 @@ pub struct Tag {
 impl Tag {
     /// An 802.1Q tag.
     pub const fn customer(vid: u16) -> Self {
-        Self { tpid: TPID_CTAG, vid }
+        Self {
+            tpid: TPID_CTAG,
+            vid,
+        }
     }
 
     /// An 802.1ad tag.
     pub const fn service(vid: u16) -> Self {
-        Self { tpid: TPID_STAG, vid }
+        Self {
+            tpid: TPID_STAG,
+            vid,
+        }
     }
 
     fn octets(self) -> [u8; TAG_LEN] {
@@ -44,7 +50,11 @@ impl Tag {
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.tpid == TPID_STAG { "802.1ad " } else { "" };
+        let kind = if self.tpid == TPID_STAG {
+            "802.1ad "
+        } else {
+            ""
+        };
         write!(f, "{kind}VLAN {}", self.vid)
     }
 }
@@ -54,7 +64,10 @@ pub fn describe(tags: &[Tag]) -> String {
     if tags.is_empty() {
         return "untagged".into();
     }
-    tags.iter().map(Tag::to_string).collect::<Vec<_>>().join(", ")
+    tags.iter()
+        .map(Tag::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// `frame` with `strip` inline tags taken off and `push` put on, outermost first; `None` if the
@@ -81,7 +94,10 @@ mod tests {
     fn tags_go_between_the_addresses_and_the_ethertype_outermost_first() {
         let tagged = retag(&FRAME, 0, &[Tag::service(200), Tag::customer(0x123)]).unwrap();
         assert_eq!(tagged[..12], FRAME[..12]);
-        assert_eq!(tagged[12..20], [0x88, 0xa8, 0x00, 0xc8, 0x81, 0x00, 0x01, 0x23]);
+        assert_eq!(
+            tagged[12..20],
+            [0x88, 0xa8, 0x00, 0xc8, 0x81, 0x00, 0x01, 0x23]
+        );
         assert_eq!(tagged[20..], FRAME[12..]);
         assert_eq!(retag(&tagged, 2, &[]).unwrap(), FRAME);
     }

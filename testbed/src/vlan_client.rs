@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Method::Device`] | a VLAN device, `eth0.123` | the 8021q module |
 //! | [`Method::Program`] | a BPF program on the device itself (TCX, or clsact before Linux 6.6) | root |
-//! | [`Method::Relay`] | a veth pair, and a thread that retags frames in userspace | CAP_NET_RAW |
+//! | [`Method::Relay`] | a veth pair, and a thread that retags frames in userspace | `CAP_NET_RAW` |
 //!
 //! The first that works is taken. With a relay, frames must arrive finished: whoever wires the
 //! far side turns its offloads off ([`offload::disable`]).
@@ -19,7 +19,7 @@ use crate::netns::Netns;
 use crate::offload;
 use crate::packet_socket::{Hear, PacketSocket};
 use crate::relay::{Channel, Impairment, Relay, Side};
-use crate::tag::{TAG_LEN, TPID_STAG, Tag, describe};
+use crate::tag::{TAG_LEN, TPID_CTAG, TPID_STAG, Tag, describe};
 use crate::vlan_program;
 
 /// How a device is put on its VLAN.
@@ -36,6 +36,17 @@ pub enum Method {
 impl Method {
     /// In the order they are tried.
     pub const ALL: [Self; 3] = [Self::Device, Self::Program, Self::Relay];
+
+    /// Octets of tags that come out of the MTU. Every device has room for one tag; but a raw
+    /// socket is granted it for an outermost C-tag only (`packet_extra_vlan_len_allowed`).
+    fn room(self, tags: &[Tag]) -> u32 {
+        let granted = match (self, tags.first()) {
+            (Self::Relay, Some(outermost)) => outermost.tpid == TPID_CTAG,
+            _ => true,
+        };
+        let counted = tags.len().saturating_sub(usize::from(granted));
+        u32::try_from(counted * TAG_LEN).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Method {
@@ -84,12 +95,15 @@ impl VlanClient {
         for &method in methods {
             match Self::by(method, namespace, &mut links, lower, tags) {
                 Ok((interface, held)) => {
-                    // A second tag has to fit into the frame somewhere.
-                    let room = TAG_LEN * tags.len().saturating_sub(1);
-                    let room = u32::try_from(room).unwrap_or_default();
+                    let room = method.room(tags);
                     links.set_mtu(&interface, mtu.saturating_sub(room))?;
                     links.set_up(&interface)?;
-                    return Ok(Self { interface, tags: tags.to_vec(), method, _held: held });
+                    return Ok(Self {
+                        interface,
+                        tags: tags.to_vec(),
+                        method,
+                        _held: held,
+                    });
                 }
                 Err(error) => refused.push(error.to_string()),
             }
@@ -172,9 +186,35 @@ fn relay(
     let outer = PacketSocket::open(namespace, lower, Hear::Only(tags))?;
     Relay::start(vec![Channel {
         sides: [
-            Side { socket: inner, tags: Vec::new() },
-            Side { socket: outer, tags: tags.to_vec() },
+            Side {
+                socket: inner,
+                tags: Vec::new(),
+            },
+            Side {
+                socket: outer,
+                tags: tags.to_vec(),
+            },
         ],
         impairments: [Impairment::default(); 2],
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_come_out_of_the_mtu_where_the_device_has_no_room_for_them() {
+        let qinq = [Tag::service(200), Tag::customer(100)];
+        for (method, tags, room) in [
+            (Method::Program, &qinq[1..], 0),
+            (Method::Program, &qinq[..], 4),
+            (Method::Device, &qinq[..], 4),
+            (Method::Relay, &qinq[1..], 0),
+            (Method::Relay, &qinq[..1], 4),
+            (Method::Relay, &qinq[..], 8),
+        ] {
+            assert_eq!(method.room(tags), room, "{method} {tags:?}");
+        }
+    }
 }

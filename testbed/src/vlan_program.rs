@@ -7,8 +7,8 @@
 //!
 //! Spec: `<linux/bpf.h>`, `struct __sk_buff`, `bpf_skb_vlan_push`, `bpf_skb_vlan_pop`; RFC 9669.
 
-use aya::programs::{SchedClassifier, TcAttachType};
 use aya::Ebpf;
+use aya::programs::{SchedClassifier, TcAttachType};
 use object::write::{Object, StandardSection, Symbol, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
@@ -52,8 +52,11 @@ struct Assembler {
 
 impl Assembler {
     fn put(&mut self, code: u8, dst: u8, src: u8, offset: i16, immediate: i32) {
-        let registers =
-            if cfg!(target_endian = "little") { dst | src << 4 } else { dst << 4 | src };
+        let registers = if cfg!(target_endian = "little") {
+            dst | src << 4
+        } else {
+            dst << 4 | src
+        };
         self.octets.extend_from_slice(&[code, registers]);
         self.octets.extend_from_slice(&offset.to_ne_bytes());
         self.octets.extend_from_slice(&immediate.to_ne_bytes());
@@ -144,7 +147,11 @@ fn pop_program(tags: &[Tag]) -> Vec<u8> {
 
 /// The ELF file of both programs.
 fn elf(tags: &[Tag]) -> Result<Vec<u8>, object::write::Error> {
-    let endian = if cfg!(target_endian = "little") { Endianness::Little } else { Endianness::Big };
+    let endian = if cfg!(target_endian = "little") {
+        Endianness::Little
+    } else {
+        Endianness::Big
+    };
     let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, endian);
     file.section_id(StandardSection::Text); // aya wants one, be it empty
     let license = file.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
@@ -179,7 +186,9 @@ pub(crate) fn attach(namespace: &Netns, device: &str, tags: &[Tag]) -> io::Resul
             let program: &mut SchedClassifier =
                 program.try_into().map_err(|error| in_full(&error))?;
             program.load().map_err(|error| in_full(&error))?;
-            program.attach(device, direction).map_err(|error| in_full(&error))?;
+            program
+                .attach(device, direction)
+                .map_err(|error| in_full(&error))?;
         }
         Ok(loaded)
     })?
@@ -244,7 +253,11 @@ mod tests {
         let file = elf(&[Tag::customer(123)]).unwrap();
         assert_eq!(file[..4], *b"\x7fELF");
         for name in [PUSH, POP, "classifier", "license"] {
-            assert!(file.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
+            assert!(
+                file.windows(name.len())
+                    .any(|window| window == name.as_bytes()),
+                "{name}"
+            );
         }
     }
 }

@@ -82,11 +82,6 @@ impl Host {
         &self.namespace
     }
 
-    /// The same, to publish it.
-    pub fn namespace_mut(&mut self) -> &mut Netns {
-        &mut self.namespace
-    }
-
     /// The device with the address.
     pub fn interface(&self) -> &str {
         &self.interface
@@ -113,9 +108,16 @@ impl Host {
         } else {
             Some(VlanClient::attach(&namespace, device, tags, methods)?)
         };
-        let interface = vlan.as_ref().map_or(device, VlanClient::interface).to_owned();
+        let interface = vlan
+            .as_ref()
+            .map_or(device, VlanClient::interface)
+            .to_owned();
         links.add_address(&interface, address.0, address.1)?;
-        Ok(Self { vlan, namespace, interface })
+        Ok(Self {
+            vlan,
+            namespace,
+            interface,
+        })
     }
 }
 
@@ -228,18 +230,16 @@ impl Wiring {
 
     /// The first client.
     pub fn client(&self) -> &Host {
-        #[expect(clippy::indexing_slicing, reason = "`poc` adds the first client or fails")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "`poc` adds the first client or fails"
+        )]
         &self.clients[0]
     }
 
     /// All clients.
     pub fn clients(&self) -> &[Host] {
         &self.clients
-    }
-
-    /// The same, to publish their namespaces.
-    pub fn clients_mut(&mut self) -> &mut [Host] {
-        &mut self.clients
     }
 
     /// Pods on the kernel's stack.
@@ -250,11 +250,6 @@ impl Wiring {
     /// The pod: a namespace with `macvlan0` and no address.
     pub fn pod(&self) -> &Netns {
         &self.pod
-    }
-
-    /// The same, to publish it.
-    pub fn pod_mut(&mut self) -> &mut Netns {
-        &mut self.pod
     }
 
     /// The pod's device.
@@ -292,16 +287,25 @@ fn impair(
     options: &Options,
     impairments: [Impairment; 2],
 ) -> Result<Relay, WiringError> {
-    let mut stacks = vec![Vec::new(), options.tags.clone()];
-    stacks.extend(options.impaired_tags.iter().cloned());
-    stacks.dedup();
+    let mut stacks: Vec<Vec<Tag>> = vec![Vec::new()];
+    for tags in options.impaired_tags.iter().chain([&options.tags]) {
+        if !stacks.contains(tags) {
+            stacks.push(tags.clone());
+        }
+    }
     let mut channels = Vec::new();
     for tags in stacks {
         let side = |device| -> Result<Side, WiringError> {
             let socket = PacketSocket::open(wire, device, Hear::Only(&tags))?;
-            Ok(Side { socket, tags: tags.clone() })
+            Ok(Side {
+                socket,
+                tags: tags.clone(),
+            })
         };
-        channels.push(Channel { sides: [side(CLIENT_CABLE)?, side(NODE_CABLE)?], impairments });
+        channels.push(Channel {
+            sides: [side(CLIENT_CABLE)?, side(NODE_CABLE)?],
+            impairments,
+        });
     }
     Relay::start(channels)
 }
@@ -320,7 +324,9 @@ fn quiet_namespace() -> Result<Netns, WiringError> {
             let _ = fs::write(path, "1");
         }
     };
-    namespace.run(quieten).step(|| "entering a network namespace".into())?;
+    namespace
+        .run(quieten)
+        .step(|| "entering a network namespace".into())?;
     Ok(namespace)
 }
 
