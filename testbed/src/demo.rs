@@ -345,7 +345,8 @@ impl Interrupt {
     /// Until a signal, or the end of the server.
     fn wait(&mut self, server: &mut Server) -> Result<(), DemoError> {
         while !self.arrived() {
-            if !server.is_running() {
+            // Ctrl-C reaches the server too, and it may be the quicker one.
+            if !server.is_running() && !self.arrived() {
                 let error = DemoError::at("keeping it running")(&"the server ended");
                 return Err(with_stderr(error, server));
             }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -31,6 +31,7 @@ pub const STDERR_LINES_MAX: usize = 1000;
 /// How long a server that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The rights a server starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,9 @@ pub enum Rights {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    lines: Receiver<String>,
+    ready: Receiver<String>,
     stderr: Arc<Mutex<VecDeque<String>>>,
+    follower: Option<JoinHandle<()>>,
 }
 
 /// Why a server did not become ready.
@@ -130,7 +132,7 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         // Credentials belong to threads; the child inherits those of the thread that starts it.
-        let child = namespace
+        let mut child = namespace
             .run(|| {
                 if let Rights::NetRawOnly { id } = rights {
                     keep_net_raw_only(id)?;
@@ -139,26 +141,28 @@ impl Server {
             })
             .and_then(|child| child)
             .step(|| format!("starting {program}"))?;
-        let (stderr, lines) = (Arc::default(), channel());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (sender, ready) = channel();
+        // From here on a failure ends the child.
         let mut server = Self {
             child,
-            lines: lines.1,
-            stderr,
+            ready,
+            stderr: Arc::default(),
+            follower: None,
         };
-        if let Some(stdout) = server.child.stdout.take() {
-            let sender = lines.0;
-            follow(stdout, move |line| drop(sender.send(line)))?;
-        }
-        if let Some(pipe) = server.child.stderr.take() {
-            let kept = Arc::clone(&server.stderr);
-            follow(pipe, move |line| {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() == STDERR_LINES_MAX {
-                    kept.pop_front();
-                }
-                kept.push_back(line);
-            })?;
-        }
+        follow(stdout, move |line| {
+            if line.starts_with("ready:") {
+                drop(sender.send(line)); // an error: nobody waits for it any more
+            }
+        })?;
+        let kept = Arc::clone(&server.stderr);
+        server.follower = Some(follow(stderr, move |line| {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() == STDERR_LINES_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(line);
+        })?);
         Ok(server)
     }
 
@@ -167,30 +171,33 @@ impl Server {
     /// # Errors
     /// It ended instead, or took longer than `timeout`.
     pub fn wait_until_ready(&mut self, timeout: Duration) -> Result<String, ReadyError> {
-        let start = Instant::now();
-        loop {
-            match self
-                .lines
-                .recv_timeout(timeout.saturating_sub(start.elapsed()))
-            {
-                Ok(line) if line.starts_with("ready:") => return Ok(line),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    let stderr = self.stderr_tail(TAIL_LINES);
-                    return Err(ReadyError::TimedOut {
-                        waited: timeout,
-                        stderr,
-                    });
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let status = self.child.wait().map_err(ReadyError::Lost)?;
-                    thread::sleep(POLL); // its last words are on their way through the pipe
-                    return Err(ReadyError::Ended {
-                        status,
-                        stderr: self.stderr_tail(TAIL_LINES),
-                    });
-                }
+        match self.ready.recv_timeout(timeout) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => {
+                let stderr = self.stderr_tail(TAIL_LINES);
+                Err(ReadyError::TimedOut {
+                    waited: timeout,
+                    stderr,
+                })
             }
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.terminate().map_err(ReadyError::Lost)?;
+                self.hear_last_words();
+                Err(ReadyError::Ended {
+                    status,
+                    stderr: self.stderr_tail(TAIL_LINES),
+                })
+            }
+        }
+    }
+
+    /// Waits for the end of its standard error, unless a child of its own holds it open.
+    fn hear_last_words(&self) {
+        let start = Instant::now();
+        while start.elapsed() < LAST_WORDS
+            && !self.follower.as_ref().is_none_or(JoinHandle::is_finished)
+        {
+            thread::sleep(POLL);
         }
     }
 
@@ -300,20 +307,21 @@ impl Drop for Server {
     }
 }
 
+/// Hands on each line, on a thread of its own, until the pipe ends.
 fn follow(
-    pipe: impl Read + Send + 'static,
+    pipe: Option<impl Read + Send + 'static>,
     mut each: impl FnMut(String) + Send + 'static,
-) -> Result<(), WiringError> {
+) -> Result<JoinHandle<()>, WiringError> {
+    let work = move || {
+        let lines = pipe.map(|pipe| BufReader::new(pipe).split(b'\n'));
+        for line in lines.into_iter().flatten().map_while(Result::ok) {
+            each(String::from_utf8_lossy(&line).into_owned());
+        }
+    };
     thread::Builder::new()
         .name("output".into())
-        .spawn(move || {
-            BufReader::new(pipe)
-                .lines()
-                .map_while(Result::ok)
-                .for_each(&mut each);
-        })
-        .step(|| "starting a thread".into())?;
-    Ok(())
+        .spawn(work)
+        .step(|| "starting a thread".into())
 }
 
 /// The same command, its program named by a descriptor: the user it will run as may lack the
