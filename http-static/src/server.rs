@@ -114,6 +114,11 @@ impl Server {
         }
     }
 
+    /// Whether both are handles of one server.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// What happened so far.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {

@@ -111,14 +111,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Open sockets, mapped rings, loaded servers; nothing runs yet, and nothing more needs a
-/// capability.
+/// Open sockets and mapped rings; nothing runs yet, and nothing more needs a capability.
 #[derive(Debug)]
 pub struct Prepared {
     config: Config,
     numbers: Numbers,
     ports: Vec<(Plan, Vec<Device>)>,
-    servers: Vec<(HttpServer, http_static::Server)>,
     monitor: LinkMonitor,
     tcp: TcpConfig,
 }
@@ -146,14 +144,8 @@ impl Prepared {
             }
             ports.push((plan, devices));
         }
-        let servers = config
-            .http
-            .iter()
-            .map(|http| Ok((http.clone(), server(http)?)))
-            .collect::<Result<_, _>>()
-            .map_err(StartError::Http)?;
         let monitor = LinkMonitor::open().map_err(StartError::Links)?;
-        Ok(Self { config, numbers, ports, servers, monitor, tcp: TcpConfig::default() })
+        Ok(Self { config, numbers, ports, monitor, tcp: TcpConfig::default() })
     }
 
     /// TCP's limits, to change before the start.
@@ -164,8 +156,16 @@ impl Prepared {
     /// Starts the threads. They inherit this thread's privileges: give those up first.
     ///
     /// # Errors
-    /// No thread or no descriptor left.
+    /// A www-root that went away, no thread or no descriptor left.
     pub fn start(self) -> Result<Runtime, StartError> {
+        // A server starts its loader threads, so it is made here and not before.
+        let servers = self
+            .config
+            .http
+            .iter()
+            .map(|http| Ok((http.clone(), server(http)?)))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Http)?;
         let notify = Notify::new().map_err(StartError::System)?;
         let (commands, orders) = unbounded();
         let (tell, events) = unbounded();
@@ -173,7 +173,7 @@ impl Prepared {
             config: self.config,
             numbers: self.numbers,
             ports: Vec::new(),
-            servers: self.servers,
+            servers,
             monitor: self.monitor,
             workers: unbounded(),
             notify: notify.clone(),
