@@ -95,10 +95,6 @@ impl<'g, 'block, N: Label, D: Label> Outlets<'g, 'block, N, D> {
 
     /// The node has taken what it needs of `frame`.
     #[inline]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the frame ends here, by ownership"
-    )]
     pub fn consume(&mut self, _frame: Frame<'block>) {
         self.cx.counters.nodes[self.cx.node].consumed += 1;
     }
