@@ -1,4 +1,50 @@
 //! ARP, IPv4, ICMP and TCP as graph nodes, with byte streams on top.
 //!
-//! Files are in the order a packet meets them.
+//! Files are in the order a packet meets them. Frames that arrive begin at the ARP or IPv4 header;
+//! frames on their way out begin at the IPv4 header until `ip4-rewrite` puts the Ethernet header in
+//! front.
+//!
+//! ```text
+//! ethernet-input-type -> arp-input ------------------------------------------> dot1q-push
+//!                     -> ip4-input -> ip4-full-reassembly
+//!                          -> ip4-icmp-input, tcp4-input, udp4-input, ip4-icmp-error
+//!                               -> ip4-lookup [-> ip4-frag] -> ip4-rewrite --> dot1q-push
+//! ```
+//!
+//! The nodes share [`Tables`]: addresses, routes, neighbours, changed while they run.
 #![forbid(unsafe_code)]
+
+pub mod addresses;
+pub(crate) mod arp;
+pub mod arp_input;
+pub mod checksum;
+pub mod fib;
+pub mod ip4;
+pub mod ip4_frag;
+pub mod ip4_full_reassembly;
+pub mod ip4_icmp_error;
+pub mod ip4_icmp_input;
+pub mod ip4_input;
+pub mod ip4_lookup;
+pub mod ip4_rewrite;
+pub mod neighbors;
+pub mod tables;
+pub mod token_bucket;
+pub mod udp4_input;
+
+#[cfg(test)]
+mod testing;
+
+pub use addresses::{Addresses, InterfaceAddress, Prefix, PrefixError};
+pub use arp_input::ArpInput;
+pub use fib::{Fib, Hop, Route};
+pub use ip4_frag::Ip4Frag;
+pub use ip4_full_reassembly::Ip4FullReassembly;
+pub use ip4_icmp_error::Ip4IcmpError;
+pub use ip4_icmp_input::Ip4IcmpInput;
+pub use ip4_input::Ip4Input;
+pub use ip4_lookup::Ip4Lookup;
+pub use ip4_rewrite::Ip4Rewrite;
+pub use neighbors::{Neighbor, NeighborState, Neighbors};
+pub use tables::{TableError, Tables};
+pub use udp4_input::Udp4Input;
