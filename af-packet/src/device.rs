@@ -1,0 +1,521 @@
+//! A device: mapped rings, attached to an interface now, later, or again.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataplane::IfIndex;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use crate::error::{AttachError, OpenError};
+use crate::link::LinkInfo;
+use crate::options::{Options, RxVersion};
+use crate::region::{Geometry, Region};
+use crate::ring::{RxCounters, RxRing, RxTurn, TxCounters, TxRing, TxTurn};
+use crate::socket::{self, RxPair, SocketKick, Sockets};
+use crate::uapi;
+
+/// Descriptors of the caller's own that [`Device::wait`] takes at most.
+pub const WAIT_FDS_MAX: usize = 13;
+
+/// Octets the kernel leaves free before a frame, beside the 24 its own layout leaves: so that
+/// [`HEADROOM`](dataplane::HEADROOM) fits and the IP header is aligned to 16.
+const RESERVE: u32 = 22;
+
+/// A fanout group: the kernel's numbers for it, one for the rings and one for the doorbells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FanoutGroup {
+    ring: u16,
+    doorbell: u16,
+}
+
+/// What the kernel counted on the receive socket, since the device was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounters {
+    /// Frames that reached the socket, dropped ones included.
+    pub packets: u64,
+    /// Frames lost because the ring was full.
+    pub drops: u64,
+    /// V3: how often the ring filled up.
+    pub freezes: u64,
+}
+
+/// Why [`Device::wait`] returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// The receive ring has something.
+    pub rx: bool,
+    /// Bit `n`: descriptor `n` of the caller's is readable or failed.
+    pub fds: u16,
+    /// An error the kernel reported on a socket, for example `ENETDOWN` when the link went down
+    /// or away. Reported once; [`LinkMonitor`](crate::LinkMonitor) tells when it is back.
+    pub error: Option<i32>,
+}
+
+/// Mapped rings and their sockets, attached to an interface or not.
+#[derive(Debug)]
+pub struct Device {
+    name: String,
+    interface: IfIndex,
+    options: Options,
+    link: Option<LinkInfo>,
+    /// Whether the receive socket joined a fanout group, and so can never be bound again.
+    member: bool,
+    rx: RxRing,
+    tx: TxRing,
+    rx_fd: OwnedFd,
+    doorbell: OwnedFd,
+    tx_fd: Arc<OwnedFd>,
+    spares: Vec<RxPair>,
+    kernel: KernelCounters,
+    /// Receive counters of rings given up for a spare's.
+    past: RxCounters,
+    vnet: bool,
+}
+
+impl Sockets {
+    /// Maps the rings. Needs no capability, and no interface: received frames will carry
+    /// `interface`, the caller's own number for it.
+    ///
+    /// # Errors
+    /// Options that cannot be, no memory, a kernel without `TPACKET_V3`.
+    pub fn map(self, interface: IfIndex, options: &Options) -> Result<Device, OpenError> {
+        let name = self.interface;
+        let vnet = options.vnet_hdr && takes_vnet(self.tx.as_fd());
+        let rx = map_rx(&name, &self.pair, interface, options, vnet)?;
+        let tx_fd = Arc::new(self.tx);
+        let tx = map_tx(&name, &tx_fd, options, vnet)?;
+        Ok(Device {
+            name,
+            interface,
+            options: options.clone(),
+            link: None,
+            member: false,
+            rx,
+            tx,
+            rx_fd: self.pair.rx,
+            doorbell: self.pair.doorbell,
+            tx_fd,
+            spares: self.spares,
+            kernel: KernelCounters::default(),
+            past: RxCounters::default(),
+            vnet,
+        })
+    }
+}
+
+fn takes_vnet(tx: BorrowedFd<'_>) -> bool {
+    socket::set_number(tx, libc::PACKET_VNET_HDR, 1).is_ok()
+}
+
+fn step<'a>(name: &'a str, step: &'static str) -> impl FnOnce(io::Error) -> OpenError + 'a {
+    move |source| OpenError::Step {
+        interface: name.to_owned(),
+        step,
+        source,
+    }
+}
+
+fn ring_error(name: &str, octets: usize, source: io::Error) -> OpenError {
+    let interface = name.to_owned();
+    match source.raw_os_error() {
+        Some(libc::ENOMEM) => OpenError::NoMemory {
+            interface,
+            octets,
+            source,
+        },
+        _ => OpenError::Step {
+            interface,
+            step: "making the ring",
+            source,
+        },
+    }
+}
+
+/// `struct tpacket_req3`, or its first four words for V2.
+fn request(geometry: Geometry, words: usize, retire_ms: u32) -> Vec<u8> {
+    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let fields = [
+        narrow(geometry.block_len),
+        narrow(geometry.blocks),
+        narrow(geometry.slot_len),
+        narrow(geometry.slots()),
+        retire_ms,
+        0,
+        0,
+    ];
+    let wanted = fields.iter().take(words);
+    wanted.flat_map(|field| field.to_ne_bytes()).collect()
+}
+
+fn map_rx(
+    name: &str,
+    pair: &RxPair,
+    interface: IfIndex,
+    options: &Options,
+    vnet: bool,
+) -> Result<RxRing, OpenError> {
+    let geometry = options.rx()?;
+    let fd = pair.rx.as_fd();
+    let (version, words) = match options.rx_version {
+        RxVersion::V2 => (uapi::VERSION_V2, 4),
+        RxVersion::V3 => (uapi::VERSION_V3, 7),
+    };
+    let set = |option, value| socket::set_number(fd, option, value);
+    set(libc::PACKET_VERSION, version).map_err(step(name, "choosing the ring's version"))?;
+    set(libc::PACKET_RESERVE, RESERVE).map_err(step(name, "reserving headroom"))?;
+    if vnet {
+        set(libc::PACKET_VNET_HDR, 1).map_err(step(name, "asking for offloads"))?;
+    }
+    // Before 4.20 there is no such option; the walk then skips our own frames.
+    let _ = set(libc::PACKET_IGNORE_OUTGOING, 1);
+    let retire_ms = u32::try_from(options.retire_timeout.as_millis().clamp(1, 60_000)).unwrap_or(1);
+    socket::set_option(
+        fd,
+        libc::PACKET_RX_RING,
+        &request(geometry, words, retire_ms),
+    )
+    .map_err(|source| ring_error(name, geometry.octets(), source))?;
+    let region = Region::map(fd, geometry.octets())
+        .map_err(|source| ring_error(name, geometry.octets(), source))?;
+    if options.doorbell() {
+        let bell = pair.doorbell.as_fd();
+        let _ = socket::set_number(bell, libc::PACKET_IGNORE_OUTGOING, 1);
+        // The smallest buffer the kernel allows: full after a few frames, it costs no clones.
+        socket::set_socket(bell, libc::SO_RCVBUF, 0)
+            .and_then(|()| socket::attach_filter(bell, 1))
+            .map_err(step(name, "preparing the doorbell"))?;
+    }
+    Ok(match options.rx_version {
+        RxVersion::V2 => RxRing::v2(region, geometry, interface, vnet),
+        RxVersion::V3 => RxRing::v3(region, geometry, interface, vnet, options.doorbell()),
+    })
+}
+
+fn map_tx(
+    name: &str,
+    fd: &Arc<OwnedFd>,
+    options: &Options,
+    vnet: bool,
+) -> Result<TxRing, OpenError> {
+    let geometry = options.tx()?;
+    let set = |option, value| socket::set_number(fd.as_fd(), option, value);
+    // PACKET_VNET_HDR was set when it was tried; it and these must come before the ring, and
+    // PACKET_TX_HAS_OFF would be ignored afterwards without an error.
+    set(libc::PACKET_VERSION, uapi::VERSION_V3)
+        .map_err(step(name, "choosing the ring's version"))?;
+    set(libc::PACKET_TX_HAS_OFF, 1).map_err(step(name, "asking for offsets in slots"))?;
+    set(libc::PACKET_LOSS, 1).map_err(step(name, "asking to skip bad slots"))?;
+    if options.qdisc_bypass {
+        set(libc::PACKET_QDISC_BYPASS, 1)
+            .map_err(step(name, "bypassing the queueing discipline"))?;
+    }
+    // The buffer counts frames in flight; up to wmem_max is granted, and less does no harm.
+    let buffer = u32::try_from(geometry.octets()).unwrap_or(u32::MAX);
+    let _ = socket::set_socket(fd.as_fd(), libc::SO_SNDBUF, buffer);
+    socket::set_option(fd.as_fd(), libc::PACKET_TX_RING, &request(geometry, 7, 0))
+        .map_err(|source| ring_error(name, geometry.octets(), source))?;
+    let region = Region::map(fd.as_fd(), geometry.octets())
+        .map_err(|source| ring_error(name, geometry.octets(), source))?;
+    let kick = Box::new(SocketKick(Arc::clone(fd)));
+    Ok(TxRing::new(region, geometry, vnet, kick))
+}
+
+/// Whether to make a fanout group or to join one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fanout {
+    /// Make one, with a number nobody else has.
+    Create,
+    /// Join one that another device on the same interface made.
+    Join(FanoutGroup),
+}
+
+impl Device {
+    /// Attaches to `link`, be it the first time, because it changed, or because it was deleted and
+    /// created again. Needs no capability. A link that is down may be attached; frames come when
+    /// it is up. What waits in the transmit ring will leave by `link`.
+    ///
+    /// # Errors
+    /// A link that is gone, or no Ethernet; a device that joined a fanout group before (use
+    /// [`Self::attach_fanout`]).
+    pub fn attach(&mut self, link: &LinkInfo) -> Result<(), AttachError> {
+        if self.member {
+            return Err(AttachError::NoSpares {
+                interface: self.name.clone(),
+            });
+        }
+        self.bind(link)
+    }
+
+    /// Attaches to `link`, which must be up, as a member of a fanout group: the kernel spreads
+    /// flows over its members by a hash that is the same in both directions. Devices join rings
+    /// and doorbells in the same order, so that each bell rings for its own ring.
+    ///
+    /// When the device was a member before, its receive ring is replaced by that of a spare pair
+    /// of sockets. What was in the old ring is lost.
+    ///
+    /// # Errors
+    /// As [`Self::attach`]; a group that cannot be joined; no spares left.
+    pub fn attach_fanout(
+        &mut self,
+        link: &LinkInfo,
+        fanout: Fanout,
+    ) -> Result<FanoutGroup, AttachError> {
+        if self.member {
+            self.use_spare()?;
+        }
+        // Between bind and joining, the kernel would give every member's socket every frame.
+        let fd = self.rx_fd.as_fd();
+        socket::attach_filter(fd, 0).map_err(self.failed("filtering the ring"))?;
+        self.bind(link)?;
+        let fail = |source| AttachError::Fanout {
+            interface: self.name.clone(),
+            source,
+        };
+        let group = match fanout {
+            Fanout::Create => None,
+            Fanout::Join(group) => Some(group),
+        };
+        let mut joined = FanoutGroup {
+            ring: join(self.rx_fd.as_fd(), group.map(|group| group.ring)).map_err(fail)?,
+            doorbell: 0,
+        };
+        self.member = true;
+        if self.options.doorbell() {
+            joined.doorbell =
+                join(self.doorbell.as_fd(), group.map(|group| group.doorbell)).map_err(fail)?;
+        }
+        // A filter that lets all through, as there may be none to detach to.
+        socket::attach_filter(self.rx_fd.as_fd(), u32::MAX)
+            .map_err(self.failed("removing the ring's filter"))?;
+        Ok(joined)
+    }
+
+    fn failed(&self, step: &'static str) -> impl FnOnce(io::Error) -> AttachError + use<> {
+        let interface = self.name.clone();
+        move |source| match source.raw_os_error() {
+            Some(libc::ENODEV) => AttachError::Gone { interface },
+            _ => AttachError::Step {
+                interface,
+                step,
+                source,
+            },
+        }
+    }
+
+    fn bind(&mut self, link: &LinkInfo) -> Result<(), AttachError> {
+        if !link.ethernet {
+            return Err(AttachError::NotEthernet {
+                interface: link.name.clone(),
+            });
+        }
+        self.name.clone_from(&link.name);
+        let all = u16::try_from(libc::ETH_P_ALL).unwrap_or(3);
+        if self.options.doorbell() {
+            // First, so that its hook is the older one and served last.
+            socket::bind(self.doorbell.as_fd(), link.index, all)
+                .map_err(self.failed("binding the doorbell"))?;
+        }
+        socket::bind(self.rx_fd.as_fd(), link.index, all)
+            .map_err(self.failed("binding the receive ring"))?;
+        // Protocol 0: it sends only, and the kernel derives each frame's protocol from its
+        // octets, which tagged super-segments need.
+        socket::bind(self.tx_fd.as_fd(), link.index, 0)
+            .map_err(self.failed("binding the transmit ring"))?;
+        self.tx.set_mtu(link.mtu);
+        self.link = Some(link.clone());
+        Ok(())
+    }
+
+    fn use_spare(&mut self) -> Result<(), AttachError> {
+        let Some(pair) = self.spares.pop() else {
+            return Err(AttachError::NoSpares {
+                interface: self.name.clone(),
+            });
+        };
+        // A failed reading loses the counts since the last one.
+        let _ = self.kernel_counters();
+        let rx = map_rx(&self.name, &pair, self.interface, &self.options, self.vnet)
+            .map_err(AttachError::Open)?;
+        self.past = self.rx_counters();
+        self.rx = rx;
+        self.rx_fd = pair.rx;
+        self.doorbell = pair.doorbell;
+        self.member = false;
+        Ok(())
+    }
+
+    /// The link attached last.
+    pub fn link(&self) -> Option<&LinkInfo> {
+        self.link.as_ref()
+    }
+
+    /// How many spare pairs of sockets are left.
+    pub fn spares(&self) -> usize {
+        self.spares.len()
+    }
+
+    /// The options the rings were mapped with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whether the kernel takes and gives checksum and segmentation state.
+    pub fn offloads(&self) -> bool {
+        self.vnet
+    }
+
+    /// Sets the MTU when the link's changed; see [`TxRing::set_mtu`].
+    pub fn set_mtu(&mut self, mtu: u32) {
+        self.tx.set_mtu(mtu);
+        if let Some(link) = &mut self.link {
+            link.mtu = mtu;
+        }
+    }
+
+    /// A turn of both rings. Frames of both borrow the device until the turns are dropped, the
+    /// transmit turn first, which is the order they are dropped in when nothing is done about it.
+    pub fn turn(&mut self) -> (RxTurn<'_>, TxTurn<'_>) {
+        (self.rx.turn(), self.tx.turn())
+    }
+
+    /// Whether the receive ring has something; costs a few loads, so it may be spun on.
+    pub fn is_ready(&self) -> bool {
+        self.rx.is_ready()
+    }
+
+    /// Whether frames wait in the transmit ring for another turn; see [`TxRing::pending`].
+    pub fn pending(&self) -> bool {
+        self.tx.pending()
+    }
+
+    /// Sleeps until a frame arrives, one of `fds` (at most [`WAIT_FDS_MAX`]; more are ignored) is
+    /// readable, an error is reported, or `timeout` is over; `None`: for as long as it takes.
+    /// Without traffic nothing wakes it.
+    ///
+    /// # Errors
+    /// The kernel's, which are ours; interruption by a signal returns an empty [`Wake`].
+    pub fn wait(&mut self, timeout: Option<Duration>, fds: &[BorrowedFd<'_>]) -> io::Result<Wake> {
+        let mut timeout = timeout;
+        if self.options.doorbell() {
+            socket::drain(self.doorbell.as_fd());
+        }
+        // Looked at after draining: a frame that comes later rings again.
+        if self.rx.is_ready() {
+            timeout = Some(Duration::ZERO);
+        }
+        let extra = fds.len().min(WAIT_FDS_MAX);
+        let mut polled = [const { None::<PollFd<'_>> }; 3 + WAIT_FDS_MAX];
+        let own = [
+            (self.rx_fd.as_fd(), PollFlags::POLLIN),
+            (self.doorbell.as_fd(), PollFlags::POLLIN),
+            // For errors only, which need not be asked for.
+            (self.tx_fd.as_fd(), PollFlags::empty()),
+        ];
+        let wanted = fds.iter().take(extra).map(|fd| (*fd, PollFlags::POLLIN));
+        for (place, (fd, flags)) in polled.iter_mut().zip(own.into_iter().chain(wanted)) {
+            *place = Some(PollFd::new(fd, flags));
+        }
+        let spare = own[2];
+        let mut polled =
+            polled.map(|fd| fd.unwrap_or_else(|| PollFd::new(spare.0, PollFlags::empty())));
+        match ppoll(
+            &mut polled[..own.len() + extra],
+            timeout.map(TimeSpec::from_duration),
+            None,
+        ) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => return Ok(Wake::default()),
+            Err(error) => return Err(error.into()),
+        }
+        let event = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
+        let mut wake = Wake::default();
+        for (at, fd) in fds
+            .iter()
+            .take(extra)
+            .enumerate()
+            .map(|(at, _)| (at, &polled[own.len() + at]))
+        {
+            wake.fds |= u16::from(!event(fd).is_empty()) << at;
+        }
+        let failed = polled[..own.len()]
+            .iter()
+            .zip(own)
+            .filter(|(fd, _)| event(fd).contains(PollFlags::POLLERR));
+        for (_, (fd, _)) in failed {
+            // Each is read, to clear it; they tell the same.
+            match socket::take_error(fd)? {
+                0 => {}
+                error => wake.error = Some(error),
+            }
+        }
+        wake.rx = self.rx.is_ready() || event(&polled[0]).contains(PollFlags::POLLIN);
+        Ok(wake)
+    }
+
+    /// The descriptors whose readability means frames, for a caller's own `poll`; drain with
+    /// [`Self::before_sleep`] first.
+    pub fn rx_fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.rx_fd.as_fd(), self.doorbell.as_fd()]
+    }
+
+    /// Quiets the doorbell before the caller's own `poll`; `true`: do not sleep, there are frames.
+    pub fn before_sleep(&self) -> bool {
+        if self.options.doorbell() {
+            socket::drain(self.doorbell.as_fd());
+        }
+        self.rx.is_ready()
+    }
+
+    /// What the receive ring saw.
+    pub fn rx_counters(&self) -> RxCounters {
+        let now = self.rx.counters();
+        RxCounters {
+            frames: self.past.frames + now.frames,
+            early: self.past.early + now.early,
+            holes: self.past.holes + now.holes,
+            malformed: self.past.malformed + now.malformed,
+            outgoing: self.past.outgoing + now.outgoing,
+        }
+    }
+
+    /// What the transmit ring did.
+    pub fn tx_counters(&self) -> TxCounters {
+        self.tx.counters()
+    }
+
+    /// What the kernel counted (`PACKET_STATISTICS`, which starts anew with each reading: the
+    /// sums are kept here).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn kernel_counters(&mut self) -> io::Result<KernelCounters> {
+        let mut octets = [0u8; 12];
+        socket::get_packet(self.rx_fd.as_fd(), libc::PACKET_STATISTICS, &mut octets)?;
+        let [packets, drops, freezes] = *octets.as_chunks::<4>().0 else {
+            unreachable!("twelve octets are three words");
+        };
+        self.kernel.packets += u64::from(u32::from_ne_bytes(packets));
+        self.kernel.drops += u64::from(u32::from_ne_bytes(drops));
+        self.kernel.freezes += u64::from(u32::from_ne_bytes(freezes));
+        Ok(self.kernel)
+    }
+}
+
+/// Joins group `id`, or makes one, and says which.
+fn join(fd: BorrowedFd<'_>, id: Option<u16>) -> io::Result<u16> {
+    let mut flags = libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
+    if id.is_none() {
+        flags |= libc::PACKET_FANOUT_FLAG_UNIQUEID;
+    }
+    socket::set_number(
+        fd,
+        libc::PACKET_FANOUT,
+        u32::from(id.unwrap_or(0)) | flags << 16,
+    )?;
+    let mut value = [0u8; 4];
+    socket::get_packet(fd, libc::PACKET_FANOUT, &mut value)?;
+    Ok(u16::try_from(u32::from_ne_bytes(value) & 0xffff).unwrap_or(0))
+}

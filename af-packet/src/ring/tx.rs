@@ -1,0 +1,513 @@
+//! The transmit ring: frames are built in its slots, and one system call per turn sends them.
+//!
+//! A slot holds a `tpacket3_hdr`, [`HEADROOM`], the `virtio_net_hdr` and the frame. The kernel
+//! looks at one slot only, its head, so no slot may be left out: those that were handed out and
+//! not transmitted are taken back from the end, and the ones in between are committed with an
+//! offset the kernel refuses, which under `PACKET_LOSS` it skips without a word.
+//!
+//! # Ownership
+//! A slot's state says who has it: `Free`, `Held` by a frame, or `Committed` to the kernel until
+//! its status is `AVAILABLE` again (read with Acquire). Each slot is handed out at most once
+//! while it is `Held`; it is committed only by taking that very frame, recognised by where its
+//! octets lie. A frame that outlives its [`TxTurn`] still borrows the ring, so the slot cannot
+//! be handed out again before the frame is gone; that its slot is skipped meanwhile is harmless,
+//! as the kernel then reads nothing but the header.
+#![expect(
+    unsafe_code,
+    reason = "frames borrow slots, whose owner is told by a status word"
+)]
+
+use std::fmt;
+
+use dataplane::frame::ETHERNET_HEADER;
+use dataplane::{Frame, HEADROOM, Offload, Port};
+
+use crate::region::{Geometry, Region};
+use crate::ring::header::halves;
+use crate::ring::vnet::{self, SEGMENTATION_MAX};
+use crate::uapi;
+use crate::uapi::{tx_status, v3};
+
+/// Where a frame's buffer begins in its slot: behind the header.
+const BUFFER: usize = v3::SIZE;
+
+/// Free octets in front of a frame handed out: what its owner may count on, and the
+/// `virtio_net_hdr`, which is written right before the frame when it is transmitted.
+const FRONT: usize = HEADROOM + uapi::vnet::SIZE;
+
+/// Octets two tags add to a frame of the largest MTU.
+const TAGS: usize = 8;
+
+/// Tells the kernel to look at the ring.
+pub trait Kick {
+    /// Sends what is committed, without waiting.
+    ///
+    /// # Errors
+    /// Why the kernel stopped before the end; what it sent until then is sent.
+    fn kick(&mut self) -> Result<(), KickError>;
+}
+
+/// Why a kick ended early. The frames stay in the ring, for the next kick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KickError {
+    /// `EAGAIN`: the socket's send buffer is full.
+    SendBufferFull,
+    /// `ENOBUFS`: the device's queue is full, or it has no carrier.
+    QueueFull,
+    /// `ENETDOWN`, `ENXIO`: the interface is down, or gone.
+    LinkDown,
+    /// Another error, by number.
+    Other(i32),
+}
+
+/// What a transmit ring did, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxCounters {
+    /// Frames committed to the kernel.
+    pub frames: u64,
+    /// Of these, frames copied in because they lay elsewhere.
+    pub copied: u64,
+    /// Frames refused because no slot was free.
+    pub ring_full: u64,
+    /// Frames refused, or thrown out after the MTU shrank, because they are longer than it
+    /// allows. In the ring they would block everything behind them.
+    pub oversize: u64,
+    /// Frames refused because their checksum or segmentation metadata is contradictory.
+    pub invalid: u64,
+    /// Slots handed out, not transmitted, and skipped.
+    pub skipped: u64,
+    /// Slots the kernel called malformed.
+    pub wrong_format: u64,
+    /// Kicks.
+    pub kicks: u64,
+    /// Kicks that ended because the send buffer or the device's queue was full.
+    pub back_pressure: u64,
+    /// Kicks that ended because the interface was down or gone.
+    pub link_down: u64,
+    /// Kicks that failed otherwise.
+    pub kick_errors: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Free,
+    Held,
+    Committed,
+}
+
+/// A transmit ring.
+pub struct TxRing {
+    region: Region,
+    geometry: Geometry,
+    states: Box<[Slot]>,
+    /// The oldest slot that is not `Free`.
+    oldest: usize,
+    /// Slots from `oldest` to the one handed out next; at most `states.len()`.
+    used: usize,
+    /// Of these, from the end: slots the kernel has not taken yet. Its head is the first.
+    unsent: usize,
+    /// `Held` slots.
+    held: usize,
+    /// The longest frame that is no super-segment, in octets.
+    frame_max: usize,
+    vnet: bool,
+    kick: Box<dyn Kick + Send>,
+    counters: TxCounters,
+}
+
+impl TxRing {
+    /// A ring over `region`, sent by `kick`. `vnet`: the kernel expects a `virtio_net_hdr`.
+    pub(crate) fn new(
+        region: Region,
+        geometry: Geometry,
+        vnet: bool,
+        kick: Box<dyn Kick + Send>,
+    ) -> Self {
+        assert!(
+            geometry.octets() <= region.len() && geometry.slots() > 0,
+            "the ring lies inside its region"
+        );
+        assert!(
+            geometry.slot_len >= BUFFER + FRONT + ETHERNET_HEADER,
+            "a slot holds a frame"
+        );
+        Self {
+            states: vec![Slot::Free; geometry.slots()].into_boxed_slice(),
+            region,
+            geometry,
+            oldest: 0,
+            used: 0,
+            unsent: 0,
+            held: 0,
+            frame_max: 0,
+            vnet,
+            kick,
+            counters: TxCounters::default(),
+        }
+    }
+
+    /// Begins a turn.
+    pub fn turn(&mut self) -> TxTurn<'_> {
+        // Nothing to do unless the last turn was leaked.
+        self.settle();
+        TxTurn { ring: self }
+    }
+
+    /// Whether frames wait in the ring for another kick: begin and end a turn soon, in some
+    /// hundred microseconds, even if there is nothing to send. Completion wakes nobody.
+    pub fn pending(&self) -> bool {
+        self.unsent > 0
+    }
+
+    /// What this ring did.
+    pub fn counters(&self) -> TxCounters {
+        self.counters
+    }
+
+    /// What is done for outgoing frames.
+    pub fn offload(&self) -> Offload {
+        Offload {
+            checksum: self.vnet,
+            segmentation_max: if self.vnet {
+                SEGMENTATION_MAX.min(self.room())
+            } else {
+                0
+            },
+        }
+    }
+
+    /// Sets the largest IP packet, in octets, that the interface takes: frames of more than that
+    /// and an Ethernet header with two tags are refused. Those already in the ring are thrown
+    /// out, as the kernel would stop at the first for ever.
+    pub fn set_mtu(&mut self, mtu: u32) {
+        let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
+        self.frame_max = mtu.saturating_add(ETHERNET_HEADER + TAGS);
+        self.note_taken();
+        for back in 1..=self.unsent {
+            let slot = self.slot_before_next(back);
+            if self.states[slot] == Slot::Committed && self.committed_len(slot) > self.frame_max {
+                self.commit_skip(slot);
+                self.counters.oversize += 1;
+            }
+        }
+    }
+
+    /// The slot `back` places before the one handed out next.
+    fn slot_before_next(&self, back: usize) -> usize {
+        (self.oldest + self.used - back) % self.states.len()
+    }
+
+    /// Octets a frame may have, behind its headroom.
+    fn room(&self) -> usize {
+        self.geometry.slot_len - BUFFER - FRONT
+    }
+
+    /// The length of the committed frame in `slot`, 0 for a super-segment or a skip.
+    fn committed_len(&self, slot: usize) -> usize {
+        let at = self.geometry.slot_at(slot);
+        let len = usize::try_from(self.word(at + v3::LEN)).unwrap_or(0);
+        let start = usize::from(halves(self.word(at + v3::MAC_NET)).0);
+        if !self.vnet || start < v3::SIZE {
+            return len;
+        }
+        // SAFETY: the slot is committed, so no frame has it; the kernel only reads it, and only
+        // in our own system calls.
+        let header = unsafe { self.region.octets(at + start, uapi::vnet::SIZE) };
+        let plain = header.get(1) == Some(&uapi::vnet::GSO_NONE);
+        if plain {
+            len.saturating_sub(uapi::vnet::SIZE)
+        } else {
+            0
+        }
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        // SAFETY: `at` lies in a slot's header, which no slice covers.
+        unsafe { self.region.load(at) }
+    }
+
+    fn store(&mut self, at: usize, value: u32) {
+        // SAFETY: `at` lies in a slot's header, which no slice covers.
+        unsafe { self.region.store(at, value) };
+    }
+
+    /// Takes the slots back that the kernel has sent. It completes out of order; slots are
+    /// reused in order.
+    fn reap(&mut self) {
+        while self.used > self.unsent && self.states[self.oldest] == Slot::Committed {
+            let status = self.geometry.slot_at(self.oldest) + v3::STATUS;
+            if self.word(status) != tx_status::AVAILABLE {
+                break;
+            }
+            self.states[self.oldest] = Slot::Free;
+            self.oldest = (self.oldest + 1) % self.states.len();
+            self.used -= 1;
+        }
+    }
+
+    /// The next slot, now `Held`.
+    fn take_slot(&mut self) -> Option<usize> {
+        if self.used == self.states.len() {
+            self.reap();
+        }
+        if self.used == self.states.len() {
+            self.send();
+            self.reap();
+        }
+        if self.used == self.states.len() {
+            self.counters.ring_full += 1;
+            return None;
+        }
+        let slot = (self.oldest + self.used) % self.states.len();
+        self.states[slot] = Slot::Held;
+        self.used += 1;
+        self.unsent += 1;
+        self.held += 1;
+        Some(slot)
+    }
+
+    /// The slot in which `frame` lies and where in it, if the slot was handed out and not
+    /// committed since. Anybody can make a frame that claims a slot, hence the look at the octets:
+    /// what borrows those of a `Held` slot is, or comes from, the frame it was handed out as.
+    fn slot_of(&self, frame: &Frame<'_>) -> Option<(usize, u16)> {
+        let slot = usize::try_from(frame.slot()?).ok()?;
+        if self.states.get(slot) != Some(&Slot::Held) || frame.is_empty() {
+            return None;
+        }
+        let at = self.region.offset_of(frame.octets())?;
+        let start = at.checked_sub(self.geometry.slot_at(slot))?;
+        let inside = start >= BUFFER && start + frame.len() <= self.geometry.slot_len;
+        Some((slot, u16::try_from(start).ok().filter(|_| inside)?))
+    }
+
+    /// Commits `frame` where it lies, if that is a slot of this ring with room for the
+    /// `virtio_net_hdr` in front of the frame.
+    fn commit_in_place(&mut self, frame: &mut Frame<'_>, header: vnet::Header) -> bool {
+        if self.slot_of(frame).is_none() {
+            return false;
+        }
+        if self.vnet {
+            if !frame.push_front(uapi::vnet::SIZE) {
+                return false;
+            }
+            let octets = frame.octets_mut();
+            if let Some(place) = octets.first_chunk_mut::<{ uapi::vnet::SIZE }>() {
+                *place = header.to_octets();
+            }
+        }
+        let Some((slot, start)) = self.slot_of(frame) else {
+            unreachable!("the front moved inside the slot's buffer");
+        };
+        self.commit(slot, start, frame.len());
+        true
+    }
+
+    /// Gives `slot` to the kernel: `len` octets from `start` in the slot, the `virtio_net_hdr`
+    /// among them if there is one.
+    fn commit(&mut self, slot: usize, start: u16, len: usize) {
+        let at = self.geometry.slot_at(slot);
+        self.write_header(at, start, len);
+        self.states[slot] = Slot::Committed;
+        self.held -= 1;
+        self.counters.frames += 1;
+    }
+
+    /// Makes `slot` one the kernel skips: with `PACKET_TX_HAS_OFF` an offset of 0 is refused.
+    fn commit_skip(&mut self, slot: usize) {
+        let at = self.geometry.slot_at(slot);
+        self.write_header(at, 0, ETHERNET_HEADER);
+        self.states[slot] = Slot::Committed;
+    }
+
+    fn write_header(&mut self, at: usize, start: u16, len: usize) {
+        let len = u32::try_from(len).unwrap_or(0);
+        let [a, b] = start.to_ne_bytes();
+        self.store(at + v3::NEXT, 0);
+        self.store(at + v3::LEN, len);
+        self.store(at + v3::SNAPLEN, len);
+        self.store(at + v3::MAC_NET, u32::from_ne_bytes([a, b, 0, 0]));
+        self.store(at + v3::STATUS, tx_status::SEND_REQUEST);
+    }
+
+    /// Ends a turn: no handed-out slot stays in the kernel's way, and what is committed is sent.
+    fn settle(&mut self) {
+        while self.held > 0 && self.states[self.slot_before_next(1)] == Slot::Held {
+            let slot = self.slot_before_next(1);
+            self.states[slot] = Slot::Free;
+            self.used -= 1;
+            self.unsent -= 1;
+            self.held -= 1;
+        }
+        for back in 1..=self.unsent {
+            if self.held == 0 {
+                break;
+            }
+            let slot = self.slot_before_next(back);
+            if self.states[slot] == Slot::Held {
+                self.commit_skip(slot);
+                self.held -= 1;
+                self.counters.skipped += 1;
+            }
+        }
+        self.send();
+        self.reap();
+    }
+
+    /// Kicks if there is something to send. A link that flapped reports `ENETDOWN` once though
+    /// it is up again, hence the second try.
+    fn send(&mut self) {
+        for _ in 0..2 {
+            self.note_taken();
+            if self.unsent == 0 || self.states[self.slot_before_next(self.unsent)] == Slot::Held {
+                return;
+            }
+            self.counters.kicks += 1;
+            match self.kick.kick() {
+                Ok(()) => break,
+                Err(KickError::LinkDown) => self.counters.link_down += 1,
+                Err(KickError::SendBufferFull | KickError::QueueFull) => {
+                    self.counters.back_pressure += 1;
+                    break;
+                }
+                Err(KickError::Other(_)) => {
+                    self.counters.kick_errors += 1;
+                    break;
+                }
+            }
+        }
+        self.note_taken();
+    }
+
+    /// Follows the kernel's head: behind every slot it has taken.
+    fn note_taken(&mut self) {
+        while self.unsent > 0 {
+            let slot = self.slot_before_next(self.unsent);
+            if self.states[slot] != Slot::Committed {
+                return;
+            }
+            match self.word(self.geometry.slot_at(slot) + v3::STATUS) {
+                tx_status::SEND_REQUEST => return,
+                tx_status::WRONG_FORMAT => {
+                    // The kernel stays here until the slot is asked for again.
+                    self.commit_skip(slot);
+                    self.counters.wrong_format += 1;
+                    return;
+                }
+                _ => self.unsent -= 1,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TxRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TxRing")
+            .field("geometry", &self.geometry)
+            .field("used", &self.used)
+            .field("unsent", &self.unsent)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One turn of transmission: hands out slots, and sends what was transmitted when it is dropped.
+pub struct TxTurn<'ring> {
+    /// What frames from here borrow, too.
+    ring: &'ring mut TxRing,
+}
+
+impl TxTurn<'_> {
+    /// Sends what was transmitted so far. Slots whose frames are still alive, and what lies
+    /// behind them, wait for the end of the turn.
+    pub fn flush(&mut self) {
+        self.ring.send();
+        self.ring.reap();
+    }
+
+    /// Whether frames wait for another kick; see [`TxRing::pending`].
+    pub fn pending(&self) -> bool {
+        self.ring.pending()
+    }
+
+    fn refusal(&mut self, frame: &Frame<'_>) -> bool {
+        let max = match frame.meta.segmentation {
+            None => self.ring.frame_max,
+            Some(_) => SEGMENTATION_MAX,
+        };
+        if frame.len() > max.min(self.ring.room()) {
+            self.ring.counters.oversize += 1;
+            return true;
+        }
+        false
+    }
+}
+
+impl<'ring> Port<'ring> for TxTurn<'ring> {
+    fn alloc(&mut self, len: usize) -> Option<Frame<'ring>> {
+        let ring = &mut *self.ring;
+        if len > ring.room() {
+            return None;
+        }
+        let slot = ring.take_slot()?;
+        let at = ring.geometry.slot_at(slot) + BUFFER;
+        // SAFETY:
+        // 1. The slot is ours: it was `Free`, so the kernel never had it or gave it back.
+        // 2. It is handed out once: it is `Held` now, and becomes `Free` again only after its
+        //    frame was taken by `transmit`, or after `'ring`, which frames cannot outlive.
+        // 3. The slice begins behind the slot's header and ends with the slot.
+        // 4. The region lives as long as the ring, which is borrowed for `'ring`.
+        let buffer = unsafe { ring.region.octets(at, ring.geometry.slot_len - BUFFER) };
+        let number = u32::try_from(slot).unwrap_or(0);
+        Some(Frame::in_slot(buffer, FRONT, len, number))
+    }
+
+    fn transmit(&mut self, mut frame: Frame<'ring>) -> Result<(), Frame<'ring>> {
+        if frame.len() < ETHERNET_HEADER {
+            self.ring.counters.invalid += 1;
+            return Err(frame);
+        }
+        if self.refusal(&frame) {
+            return Err(frame);
+        }
+        let header = if self.ring.vnet {
+            vnet::Header::of(&frame)
+        } else {
+            let plain = frame.meta.segmentation.is_none() && vnet::complete_checksum(&mut frame);
+            plain.then(vnet::Header::default)
+        };
+        let Some(header) = header else {
+            self.ring.counters.invalid += 1;
+            return Err(frame);
+        };
+        if self.ring.commit_in_place(&mut frame, header) {
+            return Ok(());
+        }
+        let Some(mut copy) = self.alloc(frame.len()) else {
+            return Err(frame);
+        };
+        copy.octets_mut().copy_from_slice(frame.octets());
+        let committed = self.ring.commit_in_place(&mut copy, header);
+        debug_assert!(committed, "a frame just handed out lies in its slot");
+        self.ring.counters.copied += 1;
+        Ok(())
+    }
+
+    fn offload(&self) -> Offload {
+        self.ring.offload()
+    }
+}
+
+impl fmt::Debug for TxTurn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TxTurn").field(&self.ring).finish()
+    }
+}
+
+impl Drop for TxTurn<'_> {
+    fn drop(&mut self) {
+        self.ring.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests;
