@@ -289,6 +289,7 @@ impl ConfigError {
 }
 
 impl fmt::Display for ConfigError {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each variant")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoInterface => f.write_str(
