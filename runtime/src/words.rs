@@ -126,8 +126,12 @@ impl<C: 'static> Tree<C> {
                 if cursor.at == resolved.used {
                     cursor.expected.splice(0..0, resolved.next);
                 }
+                // When the matter is one word, the whole command does not help.
+                let usage = stop.reason.is_none() && stop.message.is_none();
                 let mut error = cursor.explain(stop);
-                error.message += &format!(" (usage: {})", branch.line());
+                if usage {
+                    error.message += &format!(" (usage: {})", branch.line());
+                }
                 Err(error)
             }
         }

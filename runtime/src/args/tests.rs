@@ -1,5 +1,4 @@
 use super::*;
-use crate::startup_conf;
 
 fn source(line: &str) -> Result<Source, clap::Error> {
     let args = Args::try_parse_from(line.split_whitespace())?;

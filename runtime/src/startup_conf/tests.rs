@@ -2,6 +2,7 @@ use super::*;
 use crate::config::{
     HostInterface, HttpServer, Ipv4Prefix, RingOptions, RingVersion, SubInterface,
 };
+use crate::error::testing::{compare, retell};
 use proptest::prelude::*;
 
 /// The proof of concept's file, octet for octet.
@@ -215,24 +216,8 @@ fn every_command_is_explained_and_completed() {
 #[test]
 fn messages_are_those_of_the_golden_file() {
     let golden = include_str!("../../tests/messages/startup.conf.txt");
-    let mut told = String::new();
-    for case in golden.split("----\n").filter(|case| !case.is_empty()) {
-        let text: String = case
-            .lines()
-            .filter(|line| !line.starts_with("=> "))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let said = match parse(&text, "startup.conf") {
-            Ok(_) => "accepted".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        told += &format!("----\n{text}=> {said}\n");
-    }
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write("tests/messages/startup.conf.txt", &told).expect("written");
-    } else {
-        assert_eq!(told, golden, "run with BLESS=1 to accept");
-    }
+    let told = retell(golden, |text| parse(text, "startup.conf").map(|_| ()));
+    compare(&told, golden, "tests/messages/startup.conf.txt");
 }
 
 const PIECES: &str = "(create|delete|set|interface|int|host-interface|name|eth0|host-eth0|\

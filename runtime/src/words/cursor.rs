@@ -31,7 +31,7 @@ pub struct Kind<T> {
 pub struct Stop {
     pub(super) reason: Option<String>,
     /// The whole message, when "expected ..." does not say it.
-    message: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// Reads a line word by word and remembers what could have stood at the current word.
