@@ -269,21 +269,15 @@ impl Flags {
         host.hw_addr = self.hw_addr;
         host.workers = self.workers.unwrap_or(1);
         host.ring.version = self.rx_ring;
-        let interface = match self.vlan {
-            Some(vid) => {
-                let sub = SubInterface {
-                    addresses: self.address.clone(),
-                    ..SubInterface::dot1q(vid)
-                };
-                let name = host.sub_name(sub.id);
-                host.sub_interfaces.push(sub);
-                name
-            }
-            None => {
-                host.addresses.clone_from(&self.address);
-                host.full_name()
-            }
-        };
+        let mut interface = host.full_name();
+        if let Some(vid) = self.vlan {
+            let mut sub = SubInterface::dot1q(vid);
+            sub.addresses.clone_from(&self.address);
+            interface = host.sub_name(sub.id);
+            host.sub_interfaces.push(sub);
+        } else {
+            host.addresses.clone_from(&self.address);
+        }
         config.routes.extend(self.gateway.map(|via| Route {
             prefix: Ipv4Prefix::ALL,
             via,

@@ -508,4 +508,6 @@ impl Config {
 }
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;

@@ -289,6 +289,7 @@ impl ConfigError {
 }
 
 impl fmt::Display for ConfigError {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each variant")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoInterface => f.write_str(
@@ -571,5 +572,35 @@ impl std::error::Error for LoadError {
 impl From<ConfigError> for LoadError {
     fn from(error: ConfigError) -> Self {
         Self::Invalid { place: None, error }
+    }
+}
+
+/// Golden files: wrong configurations, and what is said of each.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::LoadError;
+
+    /// The cases of `golden` with what `read` says of each now.
+    pub(crate) fn retell(golden: &str, read: impl Fn(&str) -> Result<(), LoadError>) -> String {
+        let cases = golden.split("----\n").filter(|case| !case.is_empty());
+        let retold = cases.map(|case| {
+            let lines = case.lines().filter(|line| !line.starts_with("=> "));
+            let text: String = lines.flat_map(|line| [line, "\n"]).collect();
+            let said = match read(&text) {
+                Ok(()) => "accepted".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            format!("----\n{text}=> {said}\n")
+        });
+        retold.collect()
+    }
+
+    /// Fails when they differ; with `BLESS` in the environment, accepts `told` instead.
+    pub(crate) fn compare(told: &str, golden: &str, path: &str) {
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path, told).expect("written");
+        } else {
+            assert_eq!(told, golden, "run with BLESS=1 to accept");
+        }
     }
 }

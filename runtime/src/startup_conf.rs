@@ -10,7 +10,10 @@
 
 mod apply;
 mod commands;
+mod http;
+mod options;
 mod print;
+mod values;
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -187,13 +187,9 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
             if rest.is_empty() || rest.starts_with('#') {
                 break;
             }
-            let length = match rest.starts_with(['{', '}']) {
-                true => 1,
-                false => {
-                    let ends = |c: char| c.is_whitespace() || matches!(c, '{' | '}');
-                    rest.find(ends).unwrap_or(rest.len())
-                }
-            };
+            let ends = |c: char| c.is_whitespace() || matches!(c, '{' | '}');
+            // A brace is a token of its own.
+            let length = rest.find(ends).unwrap_or(rest.len()).max(1);
             let column = line[..line.len() - rest.len()].chars().count() + 1;
             tokens.push(Token {
                 text: &rest[..length],

@@ -8,369 +8,13 @@
 //! the help never differ from what is accepted. Keywords of this second part are whole words, as
 //! they are in VPP.
 
-use std::borrow::Cow;
+mod cursor;
+mod line;
+
 use std::fmt;
 
-/// Words a line holds at most; longer lines are refused.
-pub const WORDS_MAX: usize = 128;
-
-/// A word of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word<'l> {
-    /// The word without its quotes.
-    pub text: Cow<'l, str>,
-    /// Where it begins: characters from the start of the line, from 1.
-    pub column: usize,
-}
-
-impl<'l> Word<'l> {
-    /// Splits a line at blanks, up to a word that begins with `#`. A word that begins with a double
-    /// quote extends to the next one and may contain blanks, `\"`, `\\` and `\n`.
-    ///
-    /// # Errors
-    /// A quote that is not closed, or more than [`WORDS_MAX`] words.
-    pub fn split(line: &'l str) -> Result<Vec<Self>, SyntaxError> {
-        let mut words = Vec::new();
-        let mut rest = line;
-        let mut column = 1;
-        loop {
-            let blank = rest.len() - rest.trim_start().len();
-            column += rest[..blank].chars().count();
-            rest = &rest[blank..];
-            if rest.is_empty() || rest.starts_with('#') {
-                return Ok(words);
-            }
-            if words.len() == WORDS_MAX {
-                return Err(SyntaxError::plain(
-                    column,
-                    format!("more than {WORDS_MAX} words"),
-                ));
-            }
-            let (text, length) = match rest.strip_prefix('"') {
-                Some(quoted) => {
-                    let (text, length) = unquote(quoted).ok_or_else(|| {
-                        SyntaxError::plain(column, "the quote is not closed".to_owned())
-                    })?;
-                    (Cow::Owned(text), 1 + length)
-                }
-                None => {
-                    let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
-                    (Cow::Borrowed(&rest[..length]), length)
-                }
-            };
-            words.push(Self { text, column });
-            column += rest[..length].chars().count();
-            rest = &rest[length..];
-        }
-    }
-
-    /// `text` as one word of a line: quoted where it has to be.
-    pub fn quote(text: &str) -> Cow<'_, str> {
-        let plain = |c: char| !c.is_whitespace() && !c.is_control();
-        if !text.is_empty() && !text.starts_with(['"', '#']) && text.chars().all(plain) {
-            return Cow::Borrowed(text);
-        }
-        let escaped = text
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        Cow::Owned(format!("\"{escaped}\""))
-    }
-}
-
-/// The text up to the closing quote, and its length with that quote, in octets.
-fn unquote(quoted: &str) -> Option<(String, usize)> {
-    let mut text = String::new();
-    let mut chars = quoted.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((text, at + 1)),
-            '\\' => match chars.next()?.1 {
-                'n' => text.push('\n'),
-                other => text.push(other),
-            },
-            _ => text.push(c),
-        }
-    }
-    None
-}
-
-/// Something that may stand at a place in a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// A keyword (`up`), or the placeholder of a value (`<interface>`).
-    pub text: &'static str,
-    /// What it means.
-    pub help: &'static str,
-    /// Whether this is the placeholder of a value.
-    pub is_value: bool,
-}
-
-/// A kind of value.
-#[derive(Debug)]
-pub struct Kind<T> {
-    /// The placeholder in help texts: `<interface>`.
-    pub name: &'static str,
-    /// What it is, after "expected": `an interface name such as host-macvlan0`.
-    pub what: &'static str,
-    /// The value of a word, or the end of a sentence that says why it has none.
-    pub parse: fn(&str) -> Result<T, String>,
-}
-
-/// Reading stopped: the cursor knows where and what was expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    reason: Option<String>,
-    /// The whole message, when "expected ..." does not say it.
-    message: Option<String>,
-}
-
-/// Reads a line word by word and remembers what could have stood at the current word.
-#[derive(Debug)]
-pub struct Cursor<'w, 'l> {
-    words: &'w [Word<'l>],
-    at: usize,
-    expected: Vec<Expected>,
-    notes: Vec<String>,
-}
-
-impl<'w, 'l> Cursor<'w, 'l> {
-    /// A cursor before the first of `words`.
-    pub fn new(words: &'w [Word<'l>]) -> Self {
-        Self {
-            words,
-            at: 0,
-            expected: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
-
-    fn peek(&self) -> Option<&'w str> {
-        self.words.get(self.at).map(|word| &*word.text)
-    }
-
-    fn consume(&mut self) {
-        self.at += 1;
-        self.expected.clear();
-    }
-
-    fn expect(&mut self, text: &'static str, help: &'static str, is_value: bool) {
-        if !self.expected.iter().any(|known| known.text == text) {
-            self.expected.push(Expected {
-                text,
-                help,
-                is_value,
-            });
-        }
-    }
-
-    /// Takes `word` if it is next.
-    pub fn keyword(&mut self, word: &'static str, help: &'static str) -> bool {
-        self.choice(&[(word, help, ())]).is_some()
-    }
-
-    /// Takes whichever of `choices` is next. Those without a help text are taken and not told.
-    pub fn choice<T: Copy>(&mut self, choices: &[(&'static str, &'static str, T)]) -> Option<T> {
-        for (word, help, _) in choices.iter().filter(|(_, help, _)| !help.is_empty()) {
-            self.expect(word, help, false);
-        }
-        let next = self.peek()?;
-        let (_, _, value) = choices.iter().find(|(word, _, _)| *word == next)?;
-        self.consume();
-        Some(*value)
-    }
-
-    /// Takes one of `choices`, which must be next.
-    ///
-    /// # Errors
-    /// None of them is.
-    pub fn one_of<T: Copy>(
-        &mut self,
-        choices: &[(&'static str, &'static str, T)],
-    ) -> Result<T, Stop> {
-        self.choice(choices).ok_or_else(|| self.stop())
-    }
-
-    /// Takes a value, which must be next.
-    ///
-    /// # Errors
-    /// There is no word, or it is not such a value.
-    pub fn value<T>(&mut self, kind: &Kind<T>) -> Result<T, Stop> {
-        self.expect(kind.name, kind.what, true);
-        let Some(word) = self.peek() else {
-            return Err(self.stop());
-        };
-        let value = (kind.parse)(word).map_err(|reason| Stop {
-            reason: Some(reason),
-            message: None,
-        })?;
-        self.consume();
-        Ok(value)
-    }
-
-    /// Takes a value if there is a word.
-    ///
-    /// # Errors
-    /// The word is not such a value.
-    pub fn optional<T>(&mut self, kind: &Kind<T>) -> Result<Option<T>, Stop> {
-        if self.peek().is_none() {
-            self.expect(kind.name, kind.what, true);
-            return Ok(None);
-        }
-        self.value(kind).map(Some)
-    }
-
-    /// Takes `word` if it is next, without telling that it could be.
-    pub fn skip(&mut self, word: &str) -> bool {
-        let is_next = self.peek() == Some(word);
-        if is_next {
-            self.consume();
-        }
-        is_next
-    }
-
-    /// Requires that no words are left.
-    ///
-    /// # Errors
-    /// There are.
-    pub fn end(&mut self) -> Result<(), Stop> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => {
-                self.expect("the end", "the end of the line", true);
-                Err(self.stop())
-            }
-        }
-    }
-
-    /// Stops here: what was asked for at this word is not there.
-    pub fn stop(&self) -> Stop {
-        Stop {
-            reason: None,
-            message: None,
-        }
-    }
-
-    /// Stops because `what` was not said; at the end of the line there is no more to tell.
-    pub fn missing(&self, what: &str) -> Stop {
-        let message = self.peek().is_none().then(|| format!("{what} is missing"));
-        Stop {
-            reason: None,
-            message,
-        }
-    }
-
-    /// Stops with `message`, about the word before the current one.
-    pub fn refuse(&mut self, message: impl Into<String>) -> Stop {
-        self.at = self.at.saturating_sub(1);
-        Stop {
-            reason: None,
-            message: Some(message.into()),
-        }
-    }
-
-    /// Remembers that what was just read is accepted without effect, and why.
-    pub fn note(&mut self, note: impl Into<String>) {
-        self.notes.push(note.into());
-    }
-
-    /// Puts a stop into words.
-    pub fn explain(&self, stop: Stop) -> SyntaxError {
-        let word = self.words.get(self.at);
-        let column = match (word, self.words.last()) {
-            (Some(word), _) => word.column,
-            // One blank after the last word.
-            (None, Some(last)) => last.column + last.text.chars().count() + 1,
-            (None, None) => 1,
-        };
-        SyntaxError {
-            column,
-            expected: self.expected.clone(),
-            found: word.map(|word| word.text.clone().into_owned()),
-            reason: stop.reason,
-            message: stop.message,
-            usage: None,
-        }
-    }
-}
-
-/// A line that is not a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// Where, in characters from 1.
-    pub column: usize,
-    /// What could have stood there.
-    pub expected: Vec<Expected>,
-    /// What stood there; `None`: the line ended.
-    pub found: Option<String>,
-    /// Why a value is none.
-    pub reason: Option<String>,
-    /// The message, when `expected` and `found` do not say it.
-    pub message: Option<String>,
-    /// The command this looks like, with its parameters.
-    pub usage: Option<String>,
-}
-
-impl SyntaxError {
-    fn plain(column: usize, message: String) -> Self {
-        Self {
-            column,
-            expected: Vec::new(),
-            found: None,
-            reason: None,
-            message: Some(message),
-            usage: None,
-        }
-    }
-}
-
-impl fmt::Display for SyntaxError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(message) = &self.message {
-            f.write_str(message)?;
-        } else {
-            f.write_str("expected ")?;
-            for (at, expected) in self.expected.iter().enumerate() {
-                let joint = match at {
-                    0 => "",
-                    _ if at + 1 == self.expected.len() => " or ",
-                    _ => ", ",
-                };
-                let what = match expected.is_value && expected.text.starts_with('<') {
-                    true => expected.help,
-                    false => expected.text,
-                };
-                write!(f, "{joint}{what}")?;
-            }
-            match &self.found {
-                Some(found) => write!(f, ", found {:?}", Shortened(found))?,
-                None => f.write_str(", found the end")?,
-            }
-            if let Some(reason) = &self.reason {
-                write!(f, ": {reason}")?;
-            }
-        }
-        match &self.usage {
-            Some(usage) => write!(f, " (usage: {usage})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for SyntaxError {}
-
-/// A word as it appears in a message: escaped, and cut where nobody would read on.
-struct Shortened<'t>(&'t str);
-
-impl fmt::Debug for Shortened<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN_MAX: usize = 64;
-        match self.0.char_indices().nth(SHOWN_MAX) {
-            Some((cut, _)) => write!(f, "{:?}...", &self.0[..cut]),
-            None => write!(f, "{:?}", self.0),
-        }
-    }
-}
+pub use cursor::{Cursor, Expected, Kind, Stop, SyntaxError};
+pub use line::{WORDS_MAX, Word};
 
 /// One command of a table.
 #[derive(Debug)]
@@ -482,11 +126,13 @@ impl<C: 'static> Tree<C> {
                 if cursor.at == resolved.used {
                     cursor.expected.splice(0..0, resolved.next);
                 }
-                let error = cursor.explain(stop);
-                Err(SyntaxError {
-                    usage: Some(branch.line()),
-                    ..error
-                })
+                // When the matter is one word, the whole command does not help.
+                let usage = stop.reason.is_none() && stop.message.is_none();
+                let mut error = cursor.explain(stop);
+                if usage {
+                    error.message += &format!(" (usage: {})", branch.line());
+                }
+                Err(error)
             }
         }
     }
@@ -497,11 +143,10 @@ impl<C: 'static> Tree<C> {
         let Ok(mut words) = Word::split(line) else {
             return Vec::new();
         };
-        let partial = match line.ends_with(char::is_whitespace) {
-            true => None,
-            false => words.pop(),
-        };
-        let partial = partial.map_or(String::new(), |word| word.text.into_owned());
+        let mut partial = String::new();
+        if !line.ends_with(char::is_whitespace) {
+            partial = words.pop().map_or(partial, |word| word.text.into_owned());
+        }
         let resolved = self.resolve(&words);
         if resolved.ambiguous {
             return Vec::new();
@@ -568,6 +213,9 @@ impl<C: 'static> Tree<C> {
                 Step::One(step) => path.push(step),
                 other => {
                     let ambiguous = matches!(other, Step::Several);
+                    if let Some(word) = word.filter(|_| ambiguous) {
+                        next.retain(|step| step.text.starts_with(word));
+                    }
                     return Resolved {
                         branch,
                         next,

@@ -99,10 +99,10 @@ impl Match {
             Some(Start::Tag(outer)) => outer,
         };
         let vid = cursor.value(&VID)?;
-        let inner = match cursor.keyword("inner-dot1q", "a second, 802.1Q, tag") {
-            true => Some(cursor.value(&VID)?),
-            false => None,
-        };
+        let mut inner = None;
+        if cursor.keyword("inner-dot1q", "a second, 802.1Q, tag") {
+            inner = Some(cursor.value(&VID)?);
+        }
         let exact = cursor.keyword("exact-match", "no tags beyond these; needed for an address");
         Ok(Some(Self::Tagged(TagMatch {
             outer,

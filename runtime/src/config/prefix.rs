@@ -55,6 +55,7 @@ impl Ipv4Prefix {
     }
 
     /// The same prefix without host bits.
+    #[must_use]
     pub fn truncated(self) -> Self {
         Self {
             address: self.network(),
@@ -120,13 +121,11 @@ impl FromStr for Ipv4Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (ipv4(address)?, length),
-            None => {
-                let address = ipv4(text)?;
-                return Err(format!("the prefix length is missing, as in {address}/24"));
-            }
+        let Some((address, length)) = text.split_once('/') else {
+            let address = ipv4(text)?;
+            return Err(format!("the prefix length is missing, as in {address}/24"));
         };
+        let address = ipv4(address)?;
         decimal(length)
             .and_then(|length| Self::new(address, u8::try_from(length).ok()?))
             .ok_or_else(|| "the prefix length must be from 0 to 32".to_owned())

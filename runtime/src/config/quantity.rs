@@ -35,7 +35,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match UNITS
             .iter()
-            .find(|(_, unit)| self.0 != 0 && self.0 % unit == 0)
+            .find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit))
         {
             Some((letter, unit)) => write!(f, "{}{letter}", self.0 / unit),
             None => write!(f, "{}", self.0),
@@ -84,7 +84,7 @@ impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match SPANS
             .iter()
-            .find(|(_, span)| self.0 != 0 && self.0 % span == 0)
+            .find(|(_, span)| self.0 != 0 && self.0.is_multiple_of(*span))
         {
             Some((letter, span)) => write!(f, "{}{letter}", self.0 / span),
             None => write!(f, "{}s", self.0),

@@ -16,6 +16,7 @@ impl Command {
     ///
     /// # Errors
     /// It names something that does not exist, or creates something that does.
+    #[expect(clippy::too_many_lines, reason = "an arm for each command")]
     pub fn apply(&self, config: &mut Config) -> Result<Vec<String>, ConfigError> {
         match self {
             Self::CreateHostInterface {

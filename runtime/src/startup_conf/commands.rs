@@ -5,11 +5,13 @@ use std::ops::RangeInclusive;
 
 use dataplane::MacAddr;
 
-use crate::config::{
-    ByteSize, HttpServer, Ipv4Prefix, Match, RingOptions, RingVersion, Seconds, decimal, ipv4,
-    vlan_id,
+use super::http::http_server;
+use super::options::Options;
+use super::values::{
+    ADDRESS, COUNT, HOST_NAME, IDS, INTERFACE, MAC, MTU, NEXT_HOP, PREFIX, QUEUES, SIZE, URI,
 };
-use crate::words::{Cursor, Entry, Kind, Stop};
+use crate::config::{HttpServer, Ipv4Prefix, Match, RingOptions, RingVersion};
+use crate::words::{Cursor, Entry, Stop};
 
 /// A command that edits a [`Config`](crate::config::Config).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,144 +250,6 @@ pub const COMMANDS: &[Entry<Command>] = &[
     },
 ];
 
-const INTERFACE: Kind<String> = Kind {
-    name: "<interface>",
-    what: "an interface such as host-macvlan0",
-    parse: |word| Ok(word.to_owned()),
-};
-
-const HOST_NAME: Kind<String> = Kind {
-    name: "<ifname>",
-    what: "the name of an interface of the host such as macvlan0",
-    parse: |word| match crate::config::name_problem(word) {
-        Some(why) => Err(format!("the name {why}")),
-        None => Ok(word.to_owned()),
-    },
-};
-
-const MAC: Kind<MacAddr> = Kind {
-    name: "<mac>",
-    what: "an Ethernet address such as c6:b4:b5:74:11:88",
-    parse: |word| {
-        let mac: MacAddr = word
-            .parse()
-            .map_err(|_| "six hex octets are needed".to_owned())?;
-        match mac.is_group() || mac == MacAddr::ZERO {
-            true => Err("no station can have this address".to_owned()),
-            false => Ok(mac),
-        }
-    },
-};
-
-const PREFIX: Kind<Ipv4Prefix> = Kind {
-    name: "<address>/<length>",
-    what: "an address with its prefix length such as 192.168.123.150/24",
-    parse: str::parse,
-};
-
-const ADDRESS: Kind<Ipv4Addr> = Kind {
-    name: "<address>",
-    what: "an address such as 192.168.123.1",
-    parse: ipv4,
-};
-
-const NEXT_HOP: Kind<Ipv4Addr> = Kind {
-    name: "<next-hop>",
-    what: "a next hop such as 192.168.123.1",
-    parse: ipv4,
-};
-
-const MTU: Kind<u16> = Kind {
-    name: "<mtu>",
-    what: "an MTU in octets such as 1500",
-    parse: number::<u16>,
-};
-
-const COUNT: Kind<u32> = Kind {
-    name: "<n>",
-    what: "a number",
-    parse: number::<u32>,
-};
-
-const SIZE: Kind<ByteSize> = Kind {
-    name: "<size>",
-    what: "a size such as 512m",
-    parse: str::parse,
-};
-
-const TIME: Kind<Seconds> = Kind {
-    name: "<time>",
-    what: "a time in seconds such as 60",
-    parse: str::parse,
-};
-
-const ANY: Kind<String> = Kind {
-    name: "<value>",
-    what: "a value",
-    parse: |word| Ok(word.to_owned()),
-};
-
-const WWW_ROOT: Kind<String> = Kind {
-    name: "<path>",
-    what: "the path of a folder such as /www",
-    parse: |word| match word {
-        "" => Err("the path is empty".to_owned()),
-        path => Ok(path.to_owned()),
-    },
-};
-
-const IDS: Kind<RangeInclusive<u32>> = Kind {
-    name: "<id>",
-    what: "a number such as 123, or a range such as 10-20",
-    parse: |word| match word.split_once('-') {
-        None => number(word).map(|id| id..=id),
-        Some((first, last)) => {
-            let (first, last) = (vlan_id(first)?, vlan_id(last)?);
-            match first <= last {
-                true => Ok(u32::from(first)..=u32::from(last)),
-                false => Err("the range ends before it begins".to_owned()),
-            }
-        }
-    },
-};
-
-const URI: Kind<(Ipv4Addr, u16)> = Kind {
-    name: "tcp://<address>/<port>",
-    what: "where to listen, such as tcp://0.0.0.0/80",
-    parse: uri,
-};
-
-fn number<T: TryFrom<u64>>(word: &str) -> Result<T, String> {
-    decimal(word)
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| {
-            format!(
-                "not a number from 0 to {}",
-                u64::MAX >> (64 - 8 * size_of::<T>())
-            )
-        })
-}
-
-/// `tcp://ADDRESS/PORT`, `tcp://ADDRESS:PORT`, `http://ADDRESS[:PORT]`.
-fn uri(word: &str) -> Result<(Ipv4Addr, u16), String> {
-    let (scheme, rest) = word
-        .split_once("://")
-        .ok_or("it begins with tcp:// or http://")?;
-    if !matches!(scheme, "tcp" | "http") {
-        return Err(format!("{scheme} is not offered; use tcp:// or http://"));
-    }
-    let (address, port) = match rest.trim_end_matches('/').split_once([':', '/']) {
-        Some((address, port)) => (address, port),
-        None if scheme == "http" => (rest.trim_end_matches('/'), "80"),
-        None => return Err("the port is missing, as in tcp://0.0.0.0/80".to_owned()),
-    };
-    match number::<u16>(port) {
-        Ok(0) => Err("port 0 cannot be; use 1 to 65535".to_owned()),
-        Ok(port) => Ok((ipv4(address)?, port)),
-        Err(_) => Err("a port is a number from 1 to 65535".to_owned()),
-    }
-}
-
 fn create_host_interface(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     #[derive(Clone, Copy, PartialEq)]
     enum Key {
@@ -469,12 +333,6 @@ fn create_host_interface(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     })
 }
 
-const QUEUES: Kind<u16> = Kind {
-    name: "<n>",
-    what: "a number of workers such as 1",
-    parse: number::<u16>,
-};
-
 fn create_sub_interfaces(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     let interface = cursor.value(&INTERFACE)?;
     let ids = cursor.value(&IDS)?;
@@ -555,98 +413,6 @@ fn set_ip_neighbor(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     })
 }
 
-/// The keywords of an HTTP server. `needs_uri`: it is an additional one.
-fn http_server(cursor: &mut Cursor<'_, '_>, needs_uri: bool) -> Result<Command, Stop> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Key {
-        WwwRoot,
-        Uri,
-        CacheSize,
-        MaxAge,
-        KeepaliveTimeout,
-        MaxReqBodySize,
-        /// Its value is a number.
-        Tuning,
-        Http1Only,
-        UrlHandlers,
-        Http3,
-    }
-    const KEYS: &[(&str, &str, Key)] = &[
-        ("www-root", "the folder to serve", Key::WwwRoot),
-        (
-            "uri",
-            "where to listen; every address, port 80, is the default",
-            Key::Uri,
-        ),
-        (
-            "cache-size",
-            "memory for file contents; 10m is the default",
-            Key::CacheSize,
-        ),
-        (
-            "max-age",
-            "how long clients may keep a file; 600 is the default",
-            Key::MaxAge,
-        ),
-        (
-            "keepalive-timeout",
-            "how long an idle connection is kept; 60",
-            Key::KeepaliveTimeout,
-        ),
-        (
-            "max-req-body-size",
-            "largest request body; 8k is the default",
-            Key::MaxReqBodySize,
-        ),
-        ("private-segment-size", "", Key::Tuning),
-        ("fifo-size", "", Key::Tuning),
-        ("prealloc-fifos", "", Key::Tuning),
-        ("rx-buff-thresh", "", Key::Tuning),
-        ("ptr-thresh", "", Key::Tuning),
-        ("debug", "", Key::Tuning),
-        ("http1-only", "", Key::Http1Only),
-        ("url-handlers", "", Key::UrlHandlers),
-        ("http3", "", Key::Http3),
-    ];
-    let mut options = Options::new(KEYS);
-    let mut www_root = None;
-    let mut listen = None;
-    let mut server = HttpServer::new("");
-    while let Some((word, key)) = options.next(cursor)? {
-        match key {
-            Key::WwwRoot => www_root = Some(cursor.value(&WWW_ROOT)?),
-            Key::Uri => listen = Some(cursor.value(&URI)?),
-            Key::CacheSize => server.cache_size = cursor.value(&SIZE)?,
-            Key::MaxAge => server.max_age = cursor.value(&TIME)?,
-            Key::KeepaliveTimeout => server.keepalive_timeout = cursor.value(&TIME)?,
-            Key::MaxReqBodySize => server.max_req_body_size = cursor.value(&SIZE)?,
-            Key::Tuning => {
-                cursor.value(&ANY)?;
-                cursor.note(format!(
-                    "{word} has no effect; there is no such memory to size"
-                ));
-            }
-            // HTTP/1 is all there is, so that is what was asked for.
-            Key::Http1Only => {}
-            Key::UrlHandlers => {
-                return Err(cursor.refuse("url-handlers are not offered; serve files by www-root"));
-            }
-            Key::Http3 => return Err(cursor.refuse("http3 is not offered; leave it out")),
-        }
-    }
-    let Some(www_root) = www_root else {
-        return Err(cursor.missing("www-root <path>"));
-    };
-    if needs_uri && listen.is_none() {
-        return Err(cursor.missing("uri tcp://<address>/<port>"));
-    }
-    server.www_root = www_root.into();
-    if let Some((address, port)) = listen {
-        (server.address, server.port) = (address, port);
-    }
-    Ok(Command::CreateHttpServer(server))
-}
-
 fn rx_mode(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     cursor.value(&INTERFACE)?;
     if cursor.keyword("queue", "one queue of it") {
@@ -659,36 +425,4 @@ fn rx_mode(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     ])?;
     cursor.note("rx-mode has no effect; workers sleep when idle and poll under load");
     Ok(Command::Nothing)
-}
-
-/// Keywords in any order, each once.
-struct Options<K: 'static> {
-    left: Vec<(&'static str, &'static str, K)>,
-    all: &'static [(&'static str, &'static str, K)],
-}
-
-impl<K: Copy + PartialEq> Options<K> {
-    fn new(all: &'static [(&'static str, &'static str, K)]) -> Self {
-        Self {
-            left: all.to_vec(),
-            all,
-        }
-    }
-
-    /// The next keyword; `None`: the next word is none, or there is none.
-    fn next(&mut self, cursor: &mut Cursor<'_, '_>) -> Result<Option<(&'static str, K)>, Stop> {
-        let choices: Vec<_> = self
-            .left
-            .iter()
-            .map(|&(word, help, key)| (word, help, (word, key)))
-            .collect();
-        if let Some((word, key)) = cursor.choice(&choices) {
-            self.left.retain(|(left, _, _)| *left != word);
-            return Ok(Some((word, key)));
-        }
-        match self.all.iter().find(|(word, _, _)| cursor.skip(word)) {
-            Some((word, _, _)) => Err(cursor.refuse(format!("{word} is said twice"))),
-            None => Ok(None),
-        }
-    }
 }

@@ -14,7 +14,7 @@ impl Config {
     pub fn to_startup_conf(&self) -> String {
         let mut lines = Lines::default();
         for host in &self.interfaces {
-            lines.push(create_host_interface(host));
+            lines.push(&create_host_interface(host));
             lines.interface(InterfaceRef::Host(host), host.up, host.mtu);
             for sub in &host.sub_interfaces {
                 let mut line = format!("create sub-interfaces {} {}", host.full_name(), sub.id);
@@ -22,7 +22,7 @@ impl Config {
                 if implied != Ok(sub.matching) {
                     let _ = write!(line, " {}", sub.matching);
                 }
-                lines.push(line);
+                lines.push(&line);
                 lines.interface(InterfaceRef::Sub(host, sub), sub.up, sub.mtu);
             }
         }
@@ -31,18 +31,18 @@ impl Config {
             if let Some(interface) = &route.interface {
                 let _ = write!(line, " {}", Word::quote(interface));
             }
-            lines.push(line);
+            lines.push(&line);
         }
         for neighbor in &self.neighbors {
             let (interface, address) = (Word::quote(&neighbor.interface), neighbor.address);
-            lines.push(format!(
+            lines.push(&format!(
                 "set ip neighbor {interface} {address} {} static",
                 neighbor.mac
             ));
         }
         for (at, server) in self.http.iter().enumerate() {
             let command = if at == 0 { "server" } else { "listener add" };
-            lines.push(format!("http static {command} {}", http_keywords(server)));
+            lines.push(&format!("http static {command} {}", http_keywords(server)));
         }
         lines.text
     }
@@ -54,21 +54,21 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, line: String) {
-        self.text += &line;
+    fn push(&mut self, line: &str) {
+        self.text += line;
         self.text.push('\n');
     }
 
     fn interface(&mut self, interface: InterfaceRef<'_>, up: bool, mtu: Option<u16>) {
         let name = interface.name();
         if up {
-            self.push(format!("set interface state {name} up"));
+            self.push(&format!("set interface state {name} up"));
         }
         if let Some(mtu) = mtu {
-            self.push(format!("set interface mtu packet {mtu} {name}"));
+            self.push(&format!("set interface mtu packet {mtu} {name}"));
         }
         for address in interface.addresses() {
-            self.push(format!("set interface ip address {name} {address}"));
+            self.push(&format!("set interface ip address {name} {address}"));
         }
     }
 }
