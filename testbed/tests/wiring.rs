@@ -263,6 +263,13 @@ fn a_wire_that_loses_everything_answers_nothing() {
     wiring.add_kernel_pod(&[VLAN], SERVER_ADDRESS).unwrap();
     assert!(!reach(wiring.client().namespace(), SERVER, 56, NOT_COMING));
     assert!(wiring.impaired().unwrap().lost.load(Ordering::Relaxed) > 0);
+    let uncarried = wiring
+        .add_client(&[Tag::customer(124)], SERVER_ADDRESS)
+        .unwrap_err();
+    assert!(
+        uncarried.to_string().contains("impaired_tags"),
+        "{uncarried}"
+    );
 }
 
 /// Whether a descriptor or a thread of this process still refers to the namespace `inode`.
