@@ -123,13 +123,7 @@ impl VlanClient {
     ) -> Result<(String, Held), WiringError> {
         match method {
             Method::Device => {
-                let mut device = lower.to_owned();
-                for tag in tags {
-                    let name = format!("{device}.{}", tag.vid);
-                    links.add_vlan(&device, &name, tag.vid, tag.tpid == TPID_STAG)?;
-                    links.set_up(&name)?;
-                    device = name;
-                }
+                let device = stack_devices(links, lower, tags)?;
                 Ok((device, Held::Nothing))
             }
             Method::Program => {
@@ -164,6 +158,30 @@ impl VlanClient {
     pub fn describe(&self) -> String {
         format!("{} by {}", describe(&self.tags), self.method)
     }
+}
+
+/// Stacks one VLAN device per tag; all or none, since a lone outer one would take frames away.
+fn stack_devices(links: &mut Links, lower: &str, tags: &[Tag]) -> Result<String, WiringError> {
+    let mut devices = vec![lower.to_owned()];
+    for tag in tags {
+        let below = devices.last().map_or(lower, String::as_str);
+        // A name has at most 15 octets: the inner one does not repeat the outer one.
+        let name = match devices.len() {
+            1 => format!("{lower}.{}", tag.vid),
+            _ => format!("vlan.{}", tag.vid),
+        };
+        let made = links
+            .add_vlan(below, &name, tag.vid, tag.tpid == TPID_STAG)
+            .and_then(|()| links.set_up(&name));
+        devices.push(name);
+        if let Err(error) = made {
+            for device in devices.iter().skip(1) {
+                let _ = links.delete(device); // the last may never have been there
+            }
+            return Err(error);
+        }
+    }
+    Ok(devices.pop().unwrap_or_default())
 }
 
 /// The veth pair between the kernel's stack and the relay.

@@ -8,8 +8,8 @@
 //! Clients share one wire: each is a macvlan on `wire0`, as the pod's device is one on `eth0`.
 //! With impairments, a relay in the namespace `wire` sits in the middle of the veth cable.
 
-use std::fs;
 use std::net::Ipv4Addr;
+use std::{fs, io};
 
 use crate::error::{Step as _, WiringError};
 use crate::link::{Link, Links};
@@ -17,7 +17,7 @@ use crate::netns::Netns;
 use crate::offload;
 use crate::packet_socket::{Hear, PacketSocket};
 use crate::relay::{Channel, Impairment, Relay, RelayCounters, Side};
-use crate::tag::Tag;
+use crate::tag::{Tag, describe};
 use crate::vlan_client::{Method, VlanClient};
 
 /// The clients' end of the cable.
@@ -64,6 +64,33 @@ impl Default for Options {
             impaired_tags: Vec::new(),
             methods: Method::ALL.to_vec(),
         }
+    }
+}
+
+impl Options {
+    /// Every tag stack an impaired wire carries.
+    fn impaired_stacks(&self) -> Vec<Vec<Tag>> {
+        let mut stacks = vec![Vec::new()];
+        for tags in self.impaired_tags.iter().chain([&self.tags]) {
+            if !stacks.contains(tags) {
+                stacks.push(tags.clone());
+            }
+        }
+        stacks
+    }
+
+    /// Refuses tags that an impaired wire would swallow.
+    fn check_carried(&self, tags: &[Tag]) -> Result<(), WiringError> {
+        if self.impairments.is_none() || self.impaired_stacks().iter().any(|its| its == tags) {
+            return Ok(());
+        }
+        Err(WiringError::new(
+            format!("putting a host on {}", describe(tags)),
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the impaired wire does not carry it; list it in `impaired_tags`",
+            ),
+        ))
     }
 }
 
@@ -182,12 +209,13 @@ impl Wiring {
     /// its place among [`clients`](Self::clients).
     ///
     /// # Errors
-    /// Names the step the kernel refused.
+    /// Names the step the kernel refused; or an impaired wire does not carry these tags.
     pub fn add_client(
         &mut self,
         tags: &[Tag],
         address: (Ipv4Addr, u8),
     ) -> Result<usize, WiringError> {
+        self.options.check_carried(tags)?;
         let namespace = quiet_namespace()?;
         allow_ping(&namespace)?;
         Links::open(&self.wire)?.add_macvlan(WIRE, CLIENT_DEVICE, &namespace)?;
@@ -203,12 +231,13 @@ impl Wiring {
     /// [`kernel_pods`](Self::kernel_pods).
     ///
     /// # Errors
-    /// Names the step the kernel refused.
+    /// Names the step the kernel refused; or an impaired wire does not carry these tags.
     pub fn add_kernel_pod(
         &mut self,
         tags: &[Tag],
         address: (Ipv4Addr, u8),
     ) -> Result<usize, WiringError> {
+        self.options.check_carried(tags)?;
         let namespace = quiet_namespace()?;
         Links::open(&self.node)?.add_macvlan(NODE_DEVICE, POD_DEVICE, &namespace)?;
         let methods = &self.options.methods;
@@ -287,14 +316,8 @@ fn impair(
     options: &Options,
     impairments: [Impairment; 2],
 ) -> Result<Relay, WiringError> {
-    let mut stacks: Vec<Vec<Tag>> = vec![Vec::new()];
-    for tags in options.impaired_tags.iter().chain([&options.tags]) {
-        if !stacks.contains(tags) {
-            stacks.push(tags.clone());
-        }
-    }
     let mut channels = Vec::new();
-    for tags in stacks {
+    for tags in options.impaired_stacks() {
         let side = |device| -> Result<Side, WiringError> {
             let socket = PacketSocket::open(wire, device, Hear::Only(&tags))?;
             Ok(Side {

@@ -38,8 +38,8 @@ const SERVER: Ipv4Addr = SERVER_ADDRESS.0;
 fn as_root() -> bool {
     let allowed = may_wire();
     assert!(
-        allowed || std::env::var_os("CI").is_none(),
-        "with CI set, these tests need root"
+        allowed || std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "with CI=true, these tests need root"
     );
     if !allowed {
         println!("skipped: needs root");
@@ -263,6 +263,13 @@ fn a_wire_that_loses_everything_answers_nothing() {
     wiring.add_kernel_pod(&[VLAN], SERVER_ADDRESS).unwrap();
     assert!(!reach(wiring.client().namespace(), SERVER, 56, NOT_COMING));
     assert!(wiring.impaired().unwrap().lost.load(Ordering::Relaxed) > 0);
+    let uncarried = wiring
+        .add_client(&[Tag::customer(124)], SERVER_ADDRESS)
+        .unwrap_err();
+    assert!(
+        uncarried.to_string().contains("impaired_tags"),
+        "{uncarried}"
+    );
 }
 
 /// Whether a descriptor or a thread of this process still refers to the namespace `inode`.
