@@ -26,9 +26,9 @@ use ipstack::tcp::{Service, Tcp, TcpConfig};
 use ipstack::tcp4_error::Tcp4Error;
 use ipstack::tcp4_input::{Tcp4Input, Tcp4InputNext};
 use ipstack::udp4_input::{Udp4Input, Udp4InputNext};
-use vlan::{
-    Dot1qDemux, Dot1qDemuxNext, Dot1qPush, Dot1qPushNext, SharedSubInterfaces, SubInterfaces,
-};
+use vlan::dot1q_demux::{Dot1qDemux, Dot1qDemuxNext};
+use vlan::dot1q_push::{Dot1qPush, Dot1qPushNext};
+use vlan::{SharedSubInterfaces, SubInterfaces};
 
 use crate::plan::{Plan, PlannedInterface};
 
@@ -69,8 +69,8 @@ impl Assembly {
         let ethernet_input_type = builder.add(EthernetInputType);
         let arp_input = builder.add(ArpInput::new(&tables));
         let ip4_input = builder.add(Ip4Input::new(&tables));
-        let ip4_full_reassembly = builder.add(Ip4FullReassembly::new());
-        let ip4_icmp_input = builder.add(Ip4IcmpInput::new());
+        let reassembly = builder.add(Ip4FullReassembly::new());
+        let ip4_icmp_input = builder.add(Ip4IcmpInput::new(&tables));
         let udp4_input = builder.add(Udp4Input::new());
         let tcp4_error = builder.add(Tcp4Error::new(&tcp));
         let tcp4_input = builder.add(Tcp4Input::new(&tcp));
@@ -89,22 +89,23 @@ impl Assembly {
             .connect(ethernet_input_type, EthernetInputTypeNext::Arp, arp_input)
             .connect(ethernet_input_type, EthernetInputTypeNext::Ip4, ip4_input)
             .connect(arp_input, ArpInputNext::Output, dot1q_push)
-            .connect(ip4_input, Ip4InputNext::Reassembly, ip4_full_reassembly)
+            .connect(ip4_input, Ip4InputNext::Reassembly, reassembly)
             .connect(ip4_input, Ip4InputNext::Icmp, ip4_icmp_input)
             .connect(ip4_input, Ip4InputNext::Tcp, tcp4_input)
             .connect(ip4_input, Ip4InputNext::Udp, udp4_input)
-            .connect(ip4_input, Ip4InputNext::Error, ip4_icmp_error)
-            .connect(ip4_full_reassembly, Ip4FullReassemblyNext::Icmp, ip4_icmp_input)
-            .connect(ip4_full_reassembly, Ip4FullReassemblyNext::Tcp, tcp4_input)
-            .connect(ip4_full_reassembly, Ip4FullReassemblyNext::Udp, udp4_input)
-            .connect(ip4_full_reassembly, Ip4FullReassemblyNext::Error, ip4_icmp_error)
-            .connect(ip4_icmp_input, Ip4IcmpInputNext::Lookup, ip4_lookup)
+            .connect(ip4_input, Ip4InputNext::UnknownProtocol, ip4_icmp_error)
+            .connect(reassembly, Ip4FullReassemblyNext::Icmp, ip4_icmp_input)
+            .connect(reassembly, Ip4FullReassemblyNext::Tcp, tcp4_input)
+            .connect(reassembly, Ip4FullReassemblyNext::Udp, udp4_input)
+            .connect(reassembly, Ip4FullReassemblyNext::UnknownProtocol, ip4_icmp_error)
+            .connect(reassembly, Ip4FullReassemblyNext::TimeExceeded, ip4_icmp_error)
+            .connect(ip4_icmp_input, Ip4IcmpInputNext::Reply, ip4_lookup)
             .connect(ip4_icmp_input, Ip4IcmpInputNext::Tcp, tcp4_error)
-            .connect(udp4_input, Udp4InputNext::Error, ip4_icmp_error)
+            .connect(udp4_input, Udp4InputNext::PortUnreachable, ip4_icmp_error)
             .connect(tcp4_input, Tcp4InputNext::Lookup, ip4_lookup)
             .connect(ip4_icmp_error, Ip4IcmpErrorNext::Lookup, ip4_lookup)
             .connect(ip4_lookup, Ip4LookupNext::Rewrite, ip4_rewrite)
-            .connect(ip4_lookup, Ip4LookupNext::Frag, ip4_frag)
+            .connect(ip4_lookup, Ip4LookupNext::Fragment, ip4_frag)
             .connect(ip4_frag, Ip4FragNext::Rewrite, ip4_rewrite)
             .connect(ip4_rewrite, Ip4RewriteNext::Output, dot1q_push)
             .connect(dot1q_push, Dot1qPushNext::Output, af_packet_output);
