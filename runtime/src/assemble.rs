@@ -7,12 +7,12 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use af_packet::af_packet_input::{AfPacketInput, AfPacketInputNext};
-use af_packet::af_packet_output::AfPacketOutput;
-use af_packet::LinkInfo;
+use af_packet::{AfPacketInput, AfPacketInputNext, AfPacketOutput, LinkInfo};
 use dataplane::ethernet_input::{EthernetInput, EthernetInputNext};
 use dataplane::ethernet_input_type::{EthernetInputType, EthernetInputTypeNext};
-use dataplane::{BuildError, Graph, GraphBuilder, Interface, Interfaces, NodeId, SharedInterfaces};
+use dataplane::{
+    BuildError, Graph, GraphBuilder, IfIndex, Interface, Interfaces, NodeId, SharedInterfaces,
+};
 use ipstack::Tables;
 use ipstack::arp_input::{ArpInput, ArpInputNext};
 use ipstack::ip4_frag::{Ip4Frag, Ip4FragNext};
@@ -50,12 +50,16 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// The whole graph with empty tables. `notify` is called, from other threads, when a
-    /// connection wants to be polled.
+    /// The whole graph for the port with this number, with empty tables. `notify` is called, from
+    /// other threads, when a connection wants to be polled.
     ///
     /// # Errors
     /// A wiring mistake in this file, which a test would have shown.
-    pub fn new(config: TcpConfig, notify: Arc<dyn Fn() + Send + Sync>) -> Result<Self, BuildError> {
+    pub fn new(
+        port: IfIndex,
+        config: TcpConfig,
+        notify: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, BuildError> {
         let interfaces = Interfaces::shared();
         let sub_interfaces = SubInterfaces::shared();
         let tables = Tables::new(interfaces.clone());
@@ -63,7 +67,7 @@ impl Assembly {
 
         // In the order a packet meets them.
         let mut builder = GraphBuilder::new();
-        let entry = builder.add(AfPacketInput::new());
+        let entry = builder.add(AfPacketInput);
         let ethernet_input = builder.add(EthernetInput::new(interfaces.clone()));
         let dot1q_demux = builder.add(Dot1qDemux::new(interfaces.clone(), sub_interfaces.clone()));
         let ethernet_input_type = builder.add(EthernetInputType);
@@ -71,7 +75,7 @@ impl Assembly {
         let ip4_input = builder.add(Ip4Input::new(&tables));
         let reassembly = builder.add(Ip4FullReassembly::new());
         let ip4_icmp_input = builder.add(Ip4IcmpInput::new(&tables));
-        let udp4_input = builder.add(Udp4Input::new());
+        let udp4_input = builder.add(Udp4Input);
         let tcp4_error = builder.add(Tcp4Error::new(&tcp));
         let tcp4_input = builder.add(Tcp4Input::new(&tcp));
         let ip4_icmp_error = builder.add(Ip4IcmpError::new(&tables));
@@ -79,7 +83,7 @@ impl Assembly {
         let ip4_frag = builder.add(Ip4Frag::new(&tables));
         let ip4_rewrite = builder.add(Ip4Rewrite::new(&tables));
         let dot1q_push = builder.add(Dot1qPush::new(interfaces.clone(), sub_interfaces.clone()));
-        let af_packet_output = builder.add(AfPacketOutput::new(interfaces.clone()));
+        let af_packet_output = builder.add(AfPacketOutput::new(interfaces.clone(), port));
 
         builder
             .connect(entry, AfPacketInputNext::EthernetInput, ethernet_input)
@@ -222,7 +226,7 @@ impl Assembly {
     /// none.
     pub fn follow_link(&mut self, link: Option<LinkInfo>) {
         let mac = |link: &Option<LinkInfo>| link.as_ref().map(|link| link.mac);
-        let up = |link: &Option<LinkInfo>| link.as_ref().is_some_and(LinkInfo::is_up);
+        let up = |link: &Option<LinkInfo>| link.as_ref().is_some_and(LinkInfo::is_running);
         let came_up = up(&link) && !up(&self.link);
         let went_down = up(&self.link) && !up(&link);
         let moved = up(&link) && mac(&link) != mac(&self.link);
@@ -254,7 +258,7 @@ impl Assembly {
             mac: plan.mac.or(link.map(|link| link.mac)).unwrap_or_default(),
             // Never more than the kernel sends, whatever is configured.
             mtu: planned.mtu.map_or(kernel_mtu, |mtu| mtu.min(kernel_mtu)),
-            up: planned.up && link.is_some_and(LinkInfo::is_up),
+            up: planned.up && link.is_some_and(LinkInfo::is_running),
         };
         self.interfaces.borrow_mut().set(planned.index, interface);
     }

@@ -11,10 +11,15 @@ use std::os::fd::AsFd;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use af_packet::{Device, Fanout, LinkInfo, LinkMonitor, Options, RxVersion, Sockets};
+use af_packet::{
+    Device, Fanout, LinkEvent, LinkInfo, LinkMonitor, Options, RxVersion, Sockets,
+};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use dataplane::MacAddr;
 use ipstack::tcp::TcpConfig;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 use crate::config::{Config, HostInterface, HttpServer, RingVersion};
 use crate::error::ConfigError;
@@ -144,7 +149,7 @@ impl Prepared {
             }
             ports.push((plan, devices));
         }
-        let monitor = LinkMonitor::open().map_err(StartError::Links)?;
+        let monitor = LinkMonitor::new().map_err(StartError::Links)?;
         Ok(Self { config, numbers, ports, monitor, tcp: TcpConfig::default() })
     }
 
@@ -210,7 +215,9 @@ fn ring_options(host: &HostInterface) -> Options {
         options.rx_slot_len = options.rx_slot_len.min(options.rx_block_len);
     }
     if let Some(slots) = host.ring.tx_slots {
-        options.set_tx_slots(size(slots.into()));
+        // As many blocks as hold that many slots.
+        let per_block = options.tx_block_len / options.tx_slot_len;
+        options.tx_blocks = size(slots.into()).div_ceil(per_block.max(1));
     }
     options
 }
@@ -320,7 +327,7 @@ struct PortState {
 struct PortWorker {
     handle: WorkerHandle,
     /// The kernel's index of the interface its rings are attached to.
-    attached: Option<i32>,
+    attached: Option<u32>,
 }
 
 struct Supervisor {
@@ -351,6 +358,7 @@ impl Supervisor {
             let handle = WorkerHandle::start(WorkerSetup {
                 number: number + workers.len(),
                 host_name: plan.host_name.clone(),
+                port: plan.port.index,
                 device,
                 tcp: tcp.clone(),
                 events: self.workers.0.clone(),
@@ -376,21 +384,19 @@ impl Supervisor {
     }
 
     fn run(mut self) {
-        self.look_at_links();
-        loop {
-            let timeout = self.drain.as_ref().map(|drain| {
-                drain.until.saturating_duration_since(Instant::now())
-            });
-            self.notify.sleeping();
-            if self.orders.is_empty() && self.workers.1.is_empty() {
-                let fds = [self.notify.as_fd(), self.monitor.as_fd()];
-                if let Err(error) = af_packet::wait(timeout, &fds) {
-                    tracing::error!(%error, "waiting for events");
-                }
+        for at in 0..self.ports.len() {
+            match self.monitor.watch(&self.ports[at].plan.host_name) {
+                Ok(link) => self.follow(at, link),
+                Err(error) => self.say(Event::Notice(error.to_string())),
             }
-            self.notify.awake();
-            if self.monitor.drain() {
-                self.look_at_links();
+            self.say_waiting(at);
+        }
+        self.look_whether_ready();
+        loop {
+            self.sleep();
+            match self.monitor.events() {
+                Ok(events) => self.links_changed(events),
+                Err(error) => self.say(Event::Notice(error.to_string())),
             }
             while let Ok((number, event)) = self.workers.1.try_recv() {
                 if !self.worker_says(number, event) {
@@ -400,38 +406,46 @@ impl Supervisor {
             while let Ok(command) = self.orders.try_recv() {
                 self.obey(command);
             }
-            let drained = self.drain.as_ref();
-            if drained.is_some_and(|drain| drain.left == 0 || drain.until <= Instant::now()) {
+            let drain = self.drain.as_ref();
+            if drain.is_some_and(|drain| drain.left == 0 || drain.until <= Instant::now()) {
                 return; // workers are stopped and joined as they are dropped
             }
         }
+    }
+
+    /// Sleeps until a command, a worker's word or a link's change, or until draining is over.
+    fn sleep(&self) {
+        let timeout = self.drain.as_ref().map(|drain| {
+            TimeSpec::from_duration(drain.until.saturating_duration_since(Instant::now()))
+        });
+        self.notify.sleeping();
+        if self.orders.is_empty() && self.workers.1.is_empty() {
+            let poll_fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut fds = [poll_fd(self.notify.as_fd()), poll_fd(self.monitor.fd())];
+            match ppoll(&mut fds, timeout, None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => tracing::error!(%error, "waiting for events"),
+            }
+        }
+        self.notify.awake();
     }
 
     fn say(&self, event: Event) {
         let _ = self.tell.send(event); // nobody need listen
     }
 
-    /// Reads every port's interface anew and tells its workers what changed.
-    fn look_at_links(&mut self) {
-        for at in 0..self.ports.len() {
-            let port = &self.ports[at];
-            let link = match LinkInfo::read(&port.plan.host_name) {
-                Ok(link) => Some(link),
-                Err(error) => {
-                    if !error.is_missing() {
-                        self.say(Event::Notice(error.to_string()));
-                    }
-                    None
-                }
-            };
-            if link != port.link {
+    fn links_changed(&mut self, events: Vec<LinkEvent>) {
+        for LinkEvent { name, link } in events {
+            let port = self.ports.iter().position(|port| port.plan.host_name == name);
+            if let Some(at) = port {
                 self.follow(at, link);
+                self.say_waiting(at);
             }
-            self.say_waiting(at);
         }
         self.look_whether_ready();
     }
 
+    /// Tells a port's workers what became of its interface.
     fn follow(&mut self, at: usize, link: Option<LinkInfo>) {
         let host = self.config.interfaces.iter().find(|h| h.name == self.ports[at].plan.host_name);
         if let (Some(host), Some(link)) = (host, &link)
@@ -447,7 +461,7 @@ impl Supervisor {
             match attach {
                 // A group can only be made on a link that is up; the first worker makes it, and
                 // the others join when it says so.
-                Some(link) if fanout && link.is_up() && nth == 0 => {
+                Some(link) if fanout && link.is_running() && nth == 0 => {
                     worker.attached = Some(link.index);
                     let fanout = Some(Fanout::Create);
                     worker.handle.tell(Control::Attach { link: link.clone(), fanout });
@@ -475,7 +489,7 @@ impl Supervisor {
                 "{name}: there is no such interface; waiting for it (create it, or check the \
                  name with `ip link`)"
             )),
-            Some(link) if !link.is_up() => Some(format!(
+            Some(link) if !link.is_running() => Some(format!(
                 "{name}: the interface is down; waiting for it (`ip link set {name} up`)"
             )),
             Some(_) => None,
@@ -495,7 +509,7 @@ impl Supervisor {
 
     fn look_whether_ready(&mut self) {
         let serves = |port: &PortState| {
-            port.link.as_ref().is_some_and(LinkInfo::is_up)
+            port.link.as_ref().is_some_and(LinkInfo::is_running)
                 && port.workers.iter().all(|worker| worker.attached.is_some())
         };
         if self.ready || !self.ports.iter().all(serves) {

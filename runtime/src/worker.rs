@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use af_packet::{Device, Fanout, FanoutGroup, LinkInfo};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use dataplane::Batch;
+use dataplane::{Batch, IfIndex};
 use ipstack::tcp::TcpConfig;
 
 use crate::assemble::Assembly;
@@ -80,6 +80,8 @@ pub struct WorkerSetup {
     pub number: usize,
     /// The port, by the host's name.
     pub host_name: String,
+    /// The port's number.
+    pub port: IfIndex,
     /// The rings, attached when the interface is there.
     pub device: Device,
     /// TCP's limits.
@@ -192,7 +194,7 @@ impl Worker {
     fn new(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<Self, String> {
         let bell = notify.clone();
         let wake = Arc::new(move || bell.ring());
-        let assembly = Assembly::new(setup.tcp, wake).map_err(|error| error.to_string())?;
+        let assembly = Assembly::new(setup.port, setup.tcp, wake).map_err(|error| error.to_string())?;
         Ok(Self {
             number: setup.number,
             host_name: setup.host_name,
