@@ -5,7 +5,7 @@
 //! file never waits, and no change goes unseen for a second. Loads of one path are one load.
 //!
 //! The memory bound covers files that were evicted or replaced while responses still send them:
-//! such a file keeps its [`Lease`](crate::memory::Lease), and files being sent are not evicted,
+//! such a file keeps its [`Lease`], and files being sent are not evicted,
 //! which would free nothing. What cannot be made to fit is streamed.
 
 use std::collections::{BTreeMap, HashMap};
