@@ -5,7 +5,7 @@
 //! file never waits, and no change goes unseen for a second. Loads of one path are one load.
 //!
 //! The memory bound covers files that were evicted or replaced while responses still send them:
-//! such a file keeps its [`Lease`](crate::memory::Lease), and files being sent are not evicted,
+//! such a file keeps its [`Lease`], and files being sent are not evicted,
 //! which would free nothing. What cannot be made to fit is streamed.
 
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +39,7 @@ const USED_MS: u64 = 64;
 
 /// Something a path can be answered with.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most entries are files")]
 pub(crate) enum Kind {
     File {
         contents: Arc<Contents>,
@@ -204,7 +205,7 @@ impl Cache {
         self.budget.limit() as u64 / 4
     }
 
-    /// The answer for `path`, or a place in the queue for it; `true` if a load is to be started.
+    /// The answer for `path`, or a place in the queue for it; and the path to load, if any.
     pub(crate) fn look_up(&self, path: &[u8], now_ms: u64) -> (Lookup, Option<Arc<[u8]>>) {
         let mut state = self.lock();
         if let Some((entry, _)) = state.entries.get(path) {
@@ -233,7 +234,7 @@ impl Cache {
         (Lookup::Wait(wait), Some(path))
     }
 
-    /// Notes that `entry` is due for a check; `true` if a load is to be started for it.
+    /// The path to load for `entry`, which is due, unless that load is under way.
     pub(crate) fn check(&self, entry: &Entry) -> Option<Arc<[u8]>> {
         self.lock().load(&entry.path)
     }
@@ -291,12 +292,17 @@ impl Cache {
         drop(before);
     }
 
-    /// Ends the load of `path`: everyone who waits is told.
-    pub(crate) fn loaded(&self, path: &[u8], outcome: &Outcome) {
+    /// Ends the load of `path`: everyone who waits is told. Waiters whose connection ended need
+    /// no answer. Nothing of the outcome stays with the caller, whose hold on it would count.
+    pub(crate) fn loaded(&self, path: &[u8], outcome: Outcome) {
         let waiting = self.lock().loads.remove(path);
-        for answer in waiting.into_iter().flatten() {
-            // A waiter whose connection ended needs no answer.
+        let mut waiting = waiting.into_iter().flatten();
+        let last = waiting.next();
+        for answer in waiting {
             drop(answer.send(outcome.clone()));
+        }
+        if let Some(last) = last {
+            drop(last.send(outcome));
         }
     }
 

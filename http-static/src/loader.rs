@@ -15,7 +15,7 @@ use crate::ServeError;
 use crate::cache::{Cache, Entry, Kind, Outcome, cost};
 use crate::files::{Found, OpenFile, Root};
 use crate::memory::{Contents, Lease};
-use crate::respond::{Redirect, Rendering};
+use crate::respond::{FileFields, Redirect, Rendering};
 
 /// Reads of a file that changes while it is read.
 const READS_MAX: u32 = 3;
@@ -63,7 +63,7 @@ impl Loader {
             match job {
                 Job::Load { path, now_ms } => {
                     let outcome = self.load(&path, now_ms);
-                    self.cache.loaded(&path, &outcome);
+                    self.cache.loaded(&path, outcome);
                 }
                 Job::Read {
                     file,
@@ -156,7 +156,7 @@ impl Loader {
             return Outcome::Stream(Arc::new(file));
         }
         let settled = stamp.is_settled();
-        let fields = self.rendering.file(path, &stamp);
+        let fields = FileFields::new(path, &stamp);
         let contents = Contents::new(octets, Some(lease));
         let kind = Kind::File {
             contents,

@@ -123,7 +123,7 @@ impl Default for Limits {
             first_octet: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(60),
+            keep_alive: Duration::from_mins(1),
             load: Duration::from_secs(10),
             write_stall: Duration::from_secs(20),
             write_octets: 4096,

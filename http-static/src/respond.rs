@@ -62,6 +62,32 @@ pub(crate) enum Octets {
     Streamed(Rc<Flow>, Arc<OpenFile>),
 }
 
+impl FileFields {
+    pub(crate) fn new(path: &[u8], stamp: &Stamp) -> Self {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(LAST_SECOND, |now| now.as_secs());
+        // RFC 9110, 8.8.2.1: not later than the response's Date.
+        let modified = u64::try_from(stamp.modified.0)
+            .unwrap_or(0)
+            .min(now)
+            .min(LAST_SECOND);
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(modified);
+        let etag = format!(
+            "\"{:x}-{:x}-{:x}.{:x}\"",
+            stamp.inode, stamp.size, stamp.modified.0, stamp.modified.1
+        );
+        Self {
+            content_type: content_type(path),
+            content_length: HeaderValue::from(stamp.size),
+            last_modified: shared(&httpdate::fmt_http_date(date)),
+            etag: shared(&etag),
+            modified,
+            length: stamp.size,
+        }
+    }
+}
+
 impl Redirect {
     pub(crate) fn new(path: &[u8]) -> Self {
         Self {
@@ -91,30 +117,6 @@ impl Rendering {
             server,
             cache_control: options.max_age.map(age).transpose().ok()?,
         })
-    }
-
-    pub(crate) fn file(&self, path: &[u8], stamp: &Stamp) -> FileFields {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(LAST_SECOND, |now| now.as_secs());
-        // RFC 9110, 8.8.2.1: not later than the response's Date.
-        let modified = u64::try_from(stamp.modified.0)
-            .unwrap_or(0)
-            .min(now)
-            .min(LAST_SECOND);
-        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(modified);
-        let etag = format!(
-            "\"{:x}-{:x}-{:x}.{:x}\"",
-            stamp.inode, stamp.size, stamp.modified.0, stamp.modified.1
-        );
-        FileFields {
-            content_type: content_type(path),
-            content_length: HeaderValue::from(stamp.size),
-            last_modified: shared(&httpdate::fmt_http_date(date)),
-            etag: shared(&etag),
-            modified,
-            length: stamp.size,
-        }
     }
 
     /// The whole file, or its fields alone for HEAD.

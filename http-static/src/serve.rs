@@ -60,7 +60,6 @@ struct Traits {
     bad_host: bool,
     conditional: bool,
     chunked: bool,
-    expects: bool,
 }
 
 impl Traits {
@@ -70,7 +69,7 @@ impl Traits {
             match *name {
                 header::HOST => {
                     traits.hosts += 1;
-                    traits.bad_host |= !value.as_bytes().iter().all(is_host);
+                    traits.bad_host |= !value.as_bytes().iter().copied().all(is_host);
                 }
                 header::IF_MATCH
                 | header::IF_NONE_MATCH
@@ -78,7 +77,6 @@ impl Traits {
                 | header::IF_UNMODIFIED_SINCE
                 | header::RANGE => traits.conditional = true,
                 header::TRANSFER_ENCODING => traits.chunked = true,
-                header::EXPECT => traits.expects = true,
                 _ => {}
             }
         }
@@ -87,8 +85,8 @@ impl Traits {
 }
 
 /// RFC 3986, 3.2.2: a registered name, an address, a port.
-fn is_host(octet: &u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(octet)
+fn is_host(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&octet)
 }
 
 impl Service<Request<Incoming>> for Serve {
@@ -116,7 +114,7 @@ impl Service<Request<Incoming>> for Serve {
         if body.size_hint().lower() > max {
             return flow.refuse_and_close(&parts, StatusCode::PAYLOAD_TOO_LARGE);
         }
-        if traits.expects {
+        if parts.headers.contains_key(header::EXPECT) {
             // RFC 9110, 10.1.1: the final answer, instead of asking for a body nobody needs.
             // hyper closes, as it cannot know whether the body comes anyway.
             return flow.answer(parts, traits);
@@ -293,7 +291,7 @@ impl Flow {
                 let Ok(target) = Target::parse(path) else {
                     return self.refuse(&parts, traits, StatusCode::BAD_REQUEST);
                 };
-                let fields = self.shared.loader.rendering.file(&target.path, &file.stamp);
+                let fields = FileFields::new(&target.path, &file.stamp);
                 let octets = Octets::Streamed(Rc::clone(self), Arc::clone(file));
                 self.answer_file(parts, traits, &fields, octets)
             }

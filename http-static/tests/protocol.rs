@@ -1,0 +1,432 @@
+//! HTTP/1 as a peer sees it.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Folder, Peer};
+
+fn page() -> Folder {
+    let folder = Folder::new();
+    folder
+        .write("index.html", "Welcome\n")
+        .write("data.bin", [0_u8, 1, 2]);
+    folder
+}
+
+#[test]
+fn a_get_is_answered_with_the_file_and_its_fields() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    let answer = peer.get("/");
+    assert_eq!((answer.status, answer.text()), (200, "Welcome\n"));
+    assert_eq!(
+        answer.line("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert_eq!(answer.line("content-length"), Some("8"));
+    assert_eq!(answer.line("server"), Some("dataplane"));
+    assert_eq!(answer.line("accept-ranges"), Some("bytes"));
+    assert!(answer.line("date").unwrap().ends_with(" GMT"));
+    assert!(answer.line("last-modified").unwrap().ends_with(" GMT"));
+    assert!(answer.line("etag").unwrap().starts_with('"'));
+    assert_eq!(answer.line("cache-control"), None);
+    assert_eq!(
+        peer.get("/data.bin").line("content-type"),
+        Some("application/octet-stream")
+    );
+    let stats = server.stats();
+    assert_eq!((stats.connections, stats.active), (1, 1));
+    assert_eq!(stats.responses, [0, 2, 0, 0, 0]);
+    assert_eq!(
+        (stats.cache.hits, stats.cache.misses, stats.cache.files),
+        (0, 2, 2)
+    );
+}
+
+#[test]
+fn a_head_is_answered_with_the_fields_alone() {
+    let folder = page();
+    let mut peer = Peer::new(&folder.server());
+    let answer = peer.ask("HEAD /index.html HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(
+        (answer.status, answer.line("content-length")),
+        (200, Some("8"))
+    );
+    let missing = peer.ask("HEAD /none HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(
+        (missing.status, missing.line("content-length")),
+        (404, Some("14"))
+    );
+    assert_eq!(peer.get("/").text(), "Welcome\n");
+}
+
+#[test]
+fn a_head_split_at_any_octet_is_whole_again() {
+    let folder = page();
+    let server = folder.server();
+    let request = b"\r\nGET /index.html HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+    for at in 0..request.len() {
+        let mut peer = Peer::new(&server);
+        peer.client.send(&request[..at]);
+        peer.poll();
+        let answer = peer.ask(&request[at..]);
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, "Welcome\n"),
+            "split at {at}"
+        );
+    }
+    let mut peer = Peer::new(&server);
+    for octet in request {
+        peer.poll();
+        peer.client.send(&[*octet]);
+    }
+    assert_eq!(peer.answers(1, false)[0].status, 200);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let folder = page();
+    let mut peer = Peer::new(&folder.server());
+    let mut requests = String::new();
+    for number in 0..300 {
+        let target = if number % 3 == 0 {
+            "/none"
+        } else {
+            "/index.html"
+        };
+        requests.extend(["GET ", target, " HTTP/1.1\r\nHost: a\r\nX-Padding: "]);
+        requests.extend([&"x".repeat(number), "\r\n\r\n"]);
+    }
+    let answers = peer.ask_many(&requests, 300);
+    for (number, answer) in answers.iter().enumerate() {
+        assert_eq!(
+            answer.status,
+            if number % 3 == 0 { 404 } else { 200 },
+            "{number}"
+        );
+    }
+    assert!(!peer.is_over());
+}
+
+#[test]
+fn connection_close_and_http_1_0_end_the_connection() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    let answer = peer.get_with("/", "Connection: close");
+    assert!(answer.closes());
+    assert!(peer.rest().is_empty() && peer.client.is_closed());
+
+    let mut peer = Peer::new(&server);
+    let answer = peer.ask("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!((answer.status, &*answer.version), (200, "HTTP/1.0"));
+    assert!(peer.rest().is_empty());
+
+    let mut peer = Peer::new(&server);
+    let answer = peer.ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(answer.line("connection"), Some("keep-alive"));
+    assert_eq!(peer.ask("GET / HTTP/1.0\r\n\r\n").status, 200);
+    assert!(peer.rest().is_empty());
+}
+
+#[test]
+fn a_client_that_half_closes_still_gets_its_answer() {
+    let folder = page();
+    let mut peer = Peer::new(&folder.server());
+    peer.client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    peer.client.half_close();
+    assert!(peer.rest().ends_with(b"Welcome\n"));
+}
+
+#[test]
+fn the_connection_survives_refusals() {
+    let folder = page();
+    let mut peer = Peer::new(&folder.server());
+    for target in ["/none", "/%zz", "/a%00", "/..", "/%2e%2E/x", "/a%2fb"] {
+        let answer = peer.get(target);
+        assert!(
+            matches!(answer.status, 400 | 404) && !answer.closes(),
+            "{target}"
+        );
+        assert_eq!(peer.get("/").status, 200);
+    }
+}
+
+#[test]
+fn methods_have_their_answers() {
+    let folder = page();
+    let mut peer = Peer::new(&folder.server());
+    for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE"] {
+        let answer = peer.ask(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.line("allow"), Some("GET, HEAD, OPTIONS"));
+    }
+    for method in ["BREW", "get", "PROPFIND"] {
+        let answer = peer.ask(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(answer.status, 501, "{method}");
+    }
+    for target in ["*", "/none"] {
+        let answer = peer.ask(format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(
+            (answer.status, answer.line("allow")),
+            (204, Some("GET, HEAD, OPTIONS"))
+        );
+    }
+    let answer = peer.ask("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(answer.status, 405);
+}
+
+#[test]
+fn targets_in_absolute_form_are_served() {
+    let folder = page();
+    let mut peer = Peer::new(&folder.server());
+    assert_eq!(peer.get("http://b/index.html?x=y").text(), "Welcome\n");
+    assert_eq!(peer.get("http://b").text(), "Welcome\n");
+    assert_eq!(peer.get("*").status, 400);
+}
+
+#[test]
+fn doubtful_framing_is_refused_and_the_connection_closed() {
+    let folder = page();
+    let server = folder.server();
+    let heads: &[(&str, u16)] = &[
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\nHost: a\n\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+            400,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            400,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            501,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            400,
+        ),
+        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        ("GET /\r\n\r\n", 400),
+        ("\u{16}\u{3}\u{1}\r\n\r\n", 400),
+    ];
+    for (head, status) in heads {
+        let mut peer = Peer::new(&server);
+        // What comes before it is still answered, what comes after it is not.
+        let before = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        peer.client
+            .send(format!("{before}{head}{before}").as_bytes());
+        let received = peer.rest();
+        let (first, len) = common::Answer::parse(&received, false).unwrap();
+        assert_eq!(first.status, 200, "{head:?}");
+        let (second, rest) = common::Answer::parse(&received[len..], false).unwrap();
+        assert_eq!(second.status, *status, "{head:?}");
+        assert!(second.closes(), "{head:?}");
+        assert_eq!(len + rest, received.len(), "{head:?}");
+    }
+}
+
+#[test]
+fn heads_beyond_a_limit_have_their_status() {
+    let folder = page();
+    let server = folder.server();
+    let long = "x".repeat(8190);
+    let heads = [
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414),
+        (format!("GET /{long}{long}{long}"), 414),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\nY: {long}\r\n\r\n"),
+            431,
+        ),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}{long}"), 431),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+                "X: y\r\n".repeat(100)
+            ),
+            431,
+        ),
+    ];
+    for (head, status) in &heads {
+        let mut peer = Peer::new(&server);
+        let answer = peer.ask(head);
+        assert_eq!((answer.status, answer.closes()), (*status, true));
+        assert!(peer.rest().is_empty());
+    }
+    let mut peer = Peer::new(&server);
+    let longest = &long[1..];
+    assert_eq!(peer.get(&format!("/{longest}")).status, 404);
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(99));
+    assert_eq!(peer.ask(many).status, 200);
+}
+
+#[test]
+fn bodies_are_thrown_away_within_their_limit() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    let body = "z".repeat(60_000);
+    let answer = peer.ask(format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n{body}"
+    ));
+    assert_eq!((answer.status, answer.closes()), (200, false));
+    let answer = peer.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!((answer.status, answer.closes()), (405, false));
+    let answer = peer.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n");
+    assert_eq!((answer.status, answer.closes()), (413, true));
+
+    let mut peer = Peer::new(&server);
+    let chunked = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = peer.ask(format!("{chunked}3\r\nabc\r\n0\r\n\r\n"));
+    assert_eq!((answer.status, answer.closes()), (200, true));
+    let mut peer = Peer::new(&server);
+    let answer = peer.ask(format!("{chunked}11000\r\n{body}{body}"));
+    assert_eq!((answer.status, answer.closes()), (413, true));
+
+    let mut peer = Peer::new(&server);
+    let expects = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    let answer = peer.ask(expects);
+    assert_eq!(answer.status, 405);
+    assert!(peer.rest().is_empty());
+}
+
+#[test]
+fn slow_heads_get_a_408_and_silent_connections_nothing() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    peer.client.send(b"GET / HTTP/1.1\r\nHo");
+    peer.poll();
+    peer.timer.advance(Duration::from_secs(9));
+    peer.client.send(b"st");
+    peer.poll();
+    assert!(peer.client.receive().is_empty());
+    peer.timer.advance(Duration::from_secs(1));
+    let answer = peer.answers(1, false).remove(0);
+    assert_eq!((answer.status, answer.closes()), (408, true));
+    assert!(peer.is_over());
+
+    let mut peer = Peer::new(&server);
+    peer.timer.advance(Duration::from_secs(9));
+    peer.poll();
+    assert!(!peer.is_over());
+    peer.timer.advance(Duration::from_secs(1));
+    assert!(peer.rest().is_empty());
+
+    let mut peer = Peer::new(&server);
+    peer.get("/");
+    peer.timer.advance(Duration::from_secs(59));
+    assert_eq!(peer.get("/").status, 200);
+    peer.timer.advance(Duration::from_secs(59));
+    peer.poll();
+    assert!(!peer.is_over());
+    peer.timer.advance(Duration::from_secs(1));
+    assert!(peer.rest().is_empty());
+    assert_eq!(server.stats().timeouts, 3);
+
+    let mut peer = Peer::new(&server);
+    peer.client
+        .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na");
+    peer.poll();
+    peer.timer.advance(Duration::from_secs(10));
+    assert_eq!(peer.answers(1, false)[0].status, 408);
+    assert!(peer.rest().is_empty());
+}
+
+#[test]
+fn a_thousand_requests_take_one_sleep() {
+    let folder = page();
+    let mut peer = Peer::new(&folder.server());
+    peer.get("/");
+    let before = peer.timer.sleeps();
+    for _ in 0..1000 {
+        assert_eq!(peer.get("/").status, 200);
+    }
+    assert_eq!(peer.timer.sleeps(), before);
+}
+
+#[test]
+fn readers_that_take_too_little_are_given_up() {
+    let folder = page();
+    folder.write("big", vec![7; 1 << 20]);
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    peer.client.set_room(Some(1000));
+    peer.client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut received = 0;
+    peer.poll_until(|peer| {
+        received += peer.client.receive().len();
+        received > 0
+    });
+    // Five times a thousand octets in twenty seconds is enough.
+    for _ in 0..100 {
+        peer.timer.advance(Duration::from_secs(4));
+        peer.poll();
+        received += peer.client.receive().len();
+    }
+    assert!(received > 90_000 && !peer.is_over());
+    peer.timer.advance(Duration::from_secs(20));
+    peer.poll();
+    peer.timer.advance(Duration::from_secs(20));
+    peer.poll();
+    assert!(peer.is_over() && peer.client.is_closed());
+}
+
+#[test]
+fn draining_ends_idle_connections_and_lets_busy_ones_finish() {
+    let folder = page();
+    folder.write("big", vec![7; 1 << 20]);
+    let server = folder.server();
+    let mut idle = Peer::new(&server);
+    idle.get("/");
+    let mut silent = Peer::new(&server);
+    let mut busy = Peer::new(&server);
+    busy.client.send(b"GET /");
+    busy.poll();
+    let mut sending = Peer::new(&server);
+    sending.client.set_room(Some(1000));
+    sending.client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+    sending.poll_until(|peer| !peer.client.receive().is_empty());
+    server.drain();
+    assert!(idle.rest().is_empty());
+    assert!(silent.rest().is_empty());
+    busy.poll();
+    sending.client.set_room(None);
+    assert!(sending.rest().len() > 1 << 19);
+    let mut late = Peer::new(&server);
+    assert!(late.get("/").closes());
+    assert!(late.rest().is_empty());
+}
+
+#[test]
+fn requests_on_one_connection_are_counted() {
+    let folder = page();
+    let mut peer =
+        Peer::new(&folder.server_with(|options| options.limits.requests_per_connection = 3));
+    assert!(!peer.get("/").closes());
+    assert!(!peer.get("/none").closes());
+    assert!(peer.get("/").closes());
+    assert!(peer.rest().is_empty());
+}
