@@ -3,10 +3,9 @@
 //! What `serve` runs comes from one source: flags, VPP's `startup.conf`, VPP's `vpp.conf`, or TOML.
 //! All four become a [`Config`] in [`Source::load`].
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -17,7 +16,8 @@ use crate::config::{
     RingVersion, Route, Seconds, SubInterface, ipv4, vlan_id,
 };
 use crate::error::{ConfigError, LoadError};
-use crate::{startup_conf, vpp_conf};
+use crate::startup_conf::{self, Note};
+use crate::vpp_conf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,12 +121,6 @@ pub struct Source {
     #[arg(long, value_name = "FILE", help_heading = "From a file instead")]
     pub config: Option<PathBuf>,
 
-    /// Listen for operators on this socket
-    #[arg(long, value_name = "PATH", help_heading = "Operation")]
-    pub cli_listen: Option<String>,
-    /// Serve Prometheus metrics at this address, for example 127.0.0.1:9482
-    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Operation")]
-    pub metrics_listen: Option<SocketAddr>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
@@ -197,54 +191,36 @@ impl Source {
     /// # Errors
     /// A file that cannot be read or is wrong, or a configuration that is not valid.
     pub fn load(&self) -> Result<Loaded, LoadError> {
-        let (mut config, notes) = self.read()?;
+        let mut notes = Vec::new();
+        let (mut config, place) = if let Some(path) = &self.startup_config {
+            startup_config(Config::default(), path, &mut notes)?
+        } else if let Some(path) = &self.vpp_config {
+            vpp_config(path, &mut notes)?
+        } else if let Some(path) = &self.config {
+            let (text, file) = (read_file(path)?, path.display().to_string());
+            (Config::from_toml(&text, &file)?, Some((text, file)))
+        } else {
+            let config = self.flags.config();
+            config.validate()?;
+            (config, None)
+        };
         self.overrule(&mut config);
-        if config.interfaces.is_empty() {
-            return Err(ConfigError::NoInterface.into());
-        }
-        config.check_host()?;
+        let checked = if config.interfaces.is_empty() {
+            Err(ConfigError::NoInterface)
+        } else {
+            config.check_host()
+        };
+        checked.map_err(|error| LoadError::Invalid {
+            place: place.map(|(text, file)| startup_conf::place_of(&error, &text, &file)),
+            error,
+        })?;
         let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         notes.extend(config.warnings());
         Ok(Loaded { config, notes })
     }
 
-    fn read(&self) -> Result<(Config, Vec<startup_conf::Note>), LoadError> {
-        if let Some(path) = &self.startup_config {
-            startup_conf::parse(&read_file(path)?, &path.display().to_string())
-        } else if let Some(path) = &self.config {
-            let config = Config::from_toml(&read_file(path)?, &path.display().to_string())?;
-            Ok((config, Vec::new()))
-        } else if let Some(path) = &self.vpp_config {
-            let conf = vpp_conf::parse(&read_file(path)?, &path.display().to_string())?;
-            let mut config = Config {
-                cli_listen: conf.cli_listen,
-                ..Config::default()
-            };
-            let mut notes = conf.notes;
-            if let Some(path) = &conf.startup_config {
-                let text = read_file(path)?;
-                notes.extend(startup_conf::edit(
-                    &mut config,
-                    &text,
-                    &path.display().to_string(),
-                )?);
-            }
-            Ok((config, notes))
-        } else {
-            let config = self.flags.config();
-            config.validate()?;
-            Ok((config, Vec::new()))
-        }
-    }
-
     /// What the flags for all sources say goes before what a file says.
     fn overrule(&self, config: &mut Config) {
-        if let Some(path) = &self.cli_listen {
-            config.cli_listen = Some(path.into());
-        }
-        if let Some(address) = self.metrics_listen {
-            config.metrics_listen = Some(address);
-        }
         if let Some(format) = self.log_format {
             config.log.format = format;
         }
@@ -295,6 +271,35 @@ impl Flags {
     }
 }
 
+/// A configuration, with the text and the name of the file that made it.
+type Read = (Config, Option<(String, String)>);
+
+/// Edits `config` by the commands in the file at `path`.
+fn startup_config(
+    mut config: Config,
+    path: &Path,
+    notes: &mut Vec<Note>,
+) -> Result<Read, LoadError> {
+    let (text, file) = (read_file(path)?, path.display().to_string());
+    notes.extend(startup_conf::edit(&mut config, &text, &file)?);
+    Ok((config, Some((text, file))))
+}
+
+/// Reads the `vpp.conf` at `path`, and the startup-config it names.
+fn vpp_config(path: &Path, notes: &mut Vec<Note>) -> Result<Read, LoadError> {
+    let (text, file) = (read_file(path)?, path.display().to_string());
+    let conf = vpp_conf::parse(&text, &file)?;
+    notes.extend(conf.notes);
+    let config = Config {
+        cli_listen: conf.cli_listen,
+        ..Config::default()
+    };
+    match conf.startup_config {
+        Some(path) => startup_config(config, &path, notes),
+        None => Ok((config, Some((text, file)))),
+    }
+}
+
 /// The text of a configuration file.
 fn read_file(path: &Path) -> Result<String, LoadError> {
     let read = || {
@@ -303,8 +308,7 @@ fn read_file(path: &Path) -> Result<String, LoadError> {
             .take(CONFIG_FILE_MAX + 1)
             .read_to_end(&mut octets)?;
         if octets.len() as u64 > CONFIG_FILE_MAX {
-            let mut message = String::new();
-            let _ = write!(message, "it is larger than {}", ByteSize(CONFIG_FILE_MAX));
+            let message = format!("it is larger than {}", ByteSize(CONFIG_FILE_MAX));
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
         String::from_utf8(octets)

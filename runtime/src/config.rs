@@ -26,8 +26,8 @@
 //!
 //! | key | default | meaning |
 //! |---|---|---|
-//! | `cli-listen` | chosen at start | operator socket, a path |
-//! | `metrics-listen` | off | address and port of the Prometheus metrics, `"127.0.0.1:9482"` |
+//! | `cli-listen` | none | operator socket, a path; without effect in this version |
+//! | `metrics-listen` | none | address and port of metrics; without effect in this version |
 //! | **`[log]`** | | |
 //! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
 //! | `format` | `"text"` | `"text"` or `"json"` |
@@ -94,10 +94,10 @@ pub use validate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {
-    /// Where operators connect; `None`: chosen at start.
+    /// Where operators connect. No part of this version does; [`Config::warnings`] says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_listen: Option<PathBuf>,
-    /// Where metrics are served; `None`: nowhere.
+    /// Where metrics are served. No part of this version does; [`Config::warnings`] says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
     /// What is logged, and how.

@@ -11,7 +11,7 @@
 mod cursor;
 mod line;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 pub use cursor::{Cursor, Expected, Kind, Stop, SyntaxError};
 pub use line::{WORDS_MAX, Word};
@@ -130,7 +130,7 @@ impl<C: 'static> Tree<C> {
                 let usage = stop.reason.is_none() && stop.message.is_none();
                 let mut error = cursor.explain(stop);
                 if usage {
-                    error.message += &format!(" (usage: {})", branch.line());
+                    let _ = write!(error.message, " (usage: {})", branch.line());
                 }
                 Err(error)
             }
@@ -151,10 +151,10 @@ impl<C: 'static> Tree<C> {
         if resolved.ambiguous {
             return Vec::new();
         }
-        let mut expected = match resolved.used == words.len() {
-            true => resolved.next,
-            false => Vec::new(),
-        };
+        let mut expected = resolved.next;
+        if resolved.used < words.len() {
+            expected.clear();
+        }
         if let Some(branch) = resolved.branch {
             let mut cursor = Cursor::new(&words);
             cursor.at = resolved.used;

@@ -151,13 +151,9 @@ fn flags_that_contradict_each_other_are_a_sentence() {
 
 #[test]
 fn what_applies_to_all_sources_goes_before_the_file() {
-    let line = format!(
-        "dataplane serve {MINIMUM} --cli-listen /run/x --metrics-listen 127.0.0.1:9482 \
-         --log-format json -vv"
-    );
+    let line = format!("dataplane serve {MINIMUM} --log-format json -vv");
     let mut config = Config::default();
     source(&line).expect("parsed").overrule(&mut config);
-    assert_eq!(config.cli_listen, Some("/run/x".into()));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, LogLevel::Trace);
     assert_eq!(refused(&format!("{MINIMUM} -v -q")).1, 2);
@@ -178,14 +174,23 @@ fn vpps_two_files_are_a_source() {
     let loaded = source(&line).expect("parsed").load();
     std::fs::write(&startup, "").expect("written");
     let empty = source(&line).expect("parsed").load();
+    let text = "create host-interface name eth0\nhttp static server www-root /no/such/folder\n";
+    std::fs::write(&startup, text).expect("written");
+    let missing = source(&line).expect("parsed").load();
     std::fs::remove_dir_all(&folder).expect("removed");
     let loaded = loaded.expect("valid");
     assert_eq!(loaded.config.cli_listen, Some("/run/vpp/cli.sock".into()));
     assert_eq!(loaded.config.interfaces[0].name, "eth0");
-    assert_eq!(loaded.notes.len(), 1);
+    // The section that has no meaning here, and the operator socket that this version lacks.
+    assert_eq!(loaded.notes.len(), 2);
     let message = empty.expect_err("nothing to serve").to_string();
     assert!(
-        message.starts_with("no interface is configured; name one"),
+        message.contains("startup.conf: no interface is configured; name one"),
+        "{message}"
+    );
+    let message = missing.expect_err("no folder").to_string();
+    assert!(
+        message.contains("startup.conf:2:29: www-root /no/such/folder does"),
         "{message}"
     );
 }

@@ -187,7 +187,7 @@ fn nothing_is_changed_when_a_line_fails() {
     let mut config = config(SEED);
     let before = config.clone();
     let text = "delete host-interface name macvlan0\nhttp static server disable\nnonsense";
-    assert!(edit(&mut config, text, "f").is_err());
+    edit(&mut config, text, "f").expect_err("refused");
     assert_eq!(config, before);
 }
 

@@ -143,13 +143,11 @@ impl<'w, 'l> Cursor<'w, 'l> {
     /// # Errors
     /// There are.
     pub fn end(&mut self) -> Result<(), Stop> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => {
-                self.expect("<end>", "the end", true);
-                Err(self.stop())
-            }
+        if self.peek().is_none() {
+            return Ok(());
         }
+        self.expect("<end>", "the end", true);
+        Err(self.stop())
     }
 
     /// Stops here: what was asked for at this word is not there.
@@ -236,20 +234,23 @@ impl fmt::Display for SyntaxError {
 
 /// `expected up or down, found "upp"`.
 fn unexpected(expected: &[Expected], found: Option<&str>, reason: Option<&str>) -> String {
-    let mut message = "expected ".to_owned();
+    let mut list = String::new();
     for (at, item) in expected.iter().enumerate() {
-        message += match at {
+        list += match at {
             0 => "",
             _ if at + 1 == expected.len() => " or ",
             _ => ", ",
         };
-        message += if item.is_value { item.help } else { item.text };
+        list += if item.is_value { item.help } else { item.text };
     }
-    message += &match found {
-        Some(found) => format!(", found {:?}", Shortened(found)),
-        None => ", found the end".to_owned(),
+    let found = match found {
+        Some(found) => format!("{:?}", Shortened(found)),
+        None => "the end".to_owned(),
     };
-    reason.map_or(message.clone(), |reason| format!("{message}: {reason}"))
+    match reason {
+        Some(reason) => format!("expected {list}, found {found}: {reason}"),
+        None => format!("expected {list}, found {found}"),
+    }
 }
 
 impl std::error::Error for SyntaxError {}

@@ -39,17 +39,15 @@ impl<'l> Word<'l> {
                     format!("more than {WORDS_MAX} words"),
                 ));
             }
-            let (text, length) = match rest.strip_prefix('"') {
-                Some(quoted) => {
-                    let (text, length) = unquote(quoted).ok_or_else(|| {
-                        SyntaxError::plain(column, "the quote is not closed".to_owned())
-                    })?;
-                    (Cow::Owned(text), 1 + length)
-                }
-                None => {
-                    let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
-                    (Cow::Borrowed(&rest[..length]), length)
-                }
+            let (text, length) = if let Some(quoted) = rest.strip_prefix('"') {
+                let closed = unquote(quoted);
+                let (text, length) = closed.ok_or_else(|| {
+                    SyntaxError::plain(column, "the quote is not closed".to_owned())
+                })?;
+                (Cow::Owned(text), 1 + length)
+            } else {
+                let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
+                (Cow::Borrowed(&rest[..length]), length)
             };
             words.push(Self { text, column });
             column += rest[..length].chars().count();
