@@ -28,7 +28,12 @@ pub mod ip4_input;
 pub mod ip4_lookup;
 pub mod ip4_rewrite;
 pub mod neighbors;
+mod smoltcp;
+pub mod stream;
 pub mod tables;
+pub mod tcp;
+pub mod tcp4_error;
+pub mod tcp4_input;
 pub mod token_bucket;
 pub mod udp4_input;
 

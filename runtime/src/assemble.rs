@@ -22,7 +22,7 @@ use ipstack::ip4_icmp_input::{Ip4IcmpInput, Ip4IcmpInputNext};
 use ipstack::ip4_input::{Ip4Input, Ip4InputNext};
 use ipstack::ip4_lookup::{Ip4Lookup, Ip4LookupNext};
 use ipstack::ip4_rewrite::{Ip4Rewrite, Ip4RewriteNext};
-use ipstack::tcp::{Service, Tcp, TcpConfig};
+use ipstack::tcp::{RandomError, Service, Tcp, TcpConfig};
 use ipstack::tcp4_error::Tcp4Error;
 use ipstack::tcp4_input::{Tcp4Input, Tcp4InputNext};
 use ipstack::udp4_input::{Udp4Input, Udp4InputNext};
@@ -54,16 +54,17 @@ impl Assembly {
     /// other threads, when a connection wants to be polled.
     ///
     /// # Errors
-    /// A wiring mistake in this file, which a test would have shown.
+    /// The system gives no random octets, or a wiring mistake in this file, which a test would
+    /// have shown.
     pub fn new(
         port: IfIndex,
         config: TcpConfig,
         notify: Arc<dyn Fn() + Send + Sync>,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, AssembleError> {
         let interfaces = Interfaces::shared();
         let sub_interfaces = SubInterfaces::shared();
         let tables = Tables::new(interfaces.clone());
-        let tcp = Tcp::new(config, tables.clone(), notify);
+        let tcp = Tcp::new(config, interfaces.clone(), notify).map_err(AssembleError::Random)?;
 
         // In the order a packet meets them.
         let mut builder = GraphBuilder::new();
@@ -106,7 +107,7 @@ impl Assembly {
             .connect(ip4_icmp_input, Ip4IcmpInputNext::Reply, ip4_lookup)
             .connect(ip4_icmp_input, Ip4IcmpInputNext::Tcp, tcp4_error)
             .connect(udp4_input, Udp4InputNext::PortUnreachable, ip4_icmp_error)
-            .connect(tcp4_input, Tcp4InputNext::Lookup, ip4_lookup)
+            .connect(tcp4_input, Tcp4InputNext::Ip4Lookup, ip4_lookup)
             .connect(ip4_icmp_error, Ip4IcmpErrorNext::Lookup, ip4_lookup)
             .connect(ip4_lookup, Ip4LookupNext::Rewrite, ip4_rewrite)
             .connect(ip4_lookup, Ip4LookupNext::Fragment, ip4_frag)
@@ -114,7 +115,7 @@ impl Assembly {
             .connect(ip4_rewrite, Ip4RewriteNext::Output, dot1q_push)
             .connect(dot1q_push, Dot1qPushNext::Output, af_packet_output);
 
-        let graph = builder.build()?;
+        let graph = builder.build().map_err(AssembleError::Graph)?;
         let (plan, link) = (None, None);
         Ok(Self { graph, entry, tables, tcp, interfaces, sub_interfaces, plan, link })
     }
@@ -152,7 +153,6 @@ impl Assembly {
             for own in &interface.addresses {
                 if !kept.is_some_and(|kept| kept.addresses.contains(own)) {
                     self.tables.remove_address(interface.index, own.address);
-                    self.tcp.reset_address(own.address);
                 }
             }
         }
@@ -288,6 +288,27 @@ impl fmt::Debug for Assembly {
         f.debug_struct("Assembly").field("graph", &self.graph).finish_non_exhaustive()
     }
 }
+
+/// Why a worker's graph cannot be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AssembleError {
+    /// The system gives no random octets for secrets.
+    Random(RandomError),
+    /// The wiring is wrong.
+    Graph(BuildError),
+}
+
+impl fmt::Display for AssembleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(error) => error.fmt(f),
+            Self::Graph(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AssembleError {}
 
 /// What a table refused, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ impl WorkerSnapshot {
             addresses: assembly.tables.addresses(),
             routes: assembly.tables.routes(),
             neighbors: assembly.tables.neighbors(now),
-            connections: assembly.tcp.connections(),
+            connections: assembly.tcp.connections(now),
             tcp: assembly.tcp.counters(),
             rx: device.rx_counters(),
             tx: device.tx_counters(),

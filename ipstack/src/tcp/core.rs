@@ -1,0 +1,559 @@
+//! All of one worker's TCP: tables, timers, and what connections need to come and go.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dataplane::{IfIndex, SharedInterfaces};
+
+use super::config::{MTU_MIN, TcpConfig};
+use super::conn::{Conn, Shared, State, Tcb};
+use super::handle::ConnectionInfo;
+use super::handshake::HalfOpen;
+use super::isn::Secrets;
+use super::limit::RateLimit;
+use super::listen::{Connection, Listeners, SharedService};
+use super::segment::{ACK, Outgoing, RST};
+use super::seq::Seq;
+use super::slab::{Id, Slab};
+use super::sources::Sources;
+use super::table::{Key, Place, Table};
+use super::transmit::{Egress, Out};
+use super::wake;
+use super::wheel::Wheel;
+use crate::smoltcp::Engine;
+
+/// The MTU of an interface that has gone away, and the least anything is done with (RFC 791).
+const MTU_FLOOR: u16 = 68;
+const MTU_FALLBACK: u16 = 1500;
+
+/// How long a connection that is gone may keep the future that serves it.
+pub(super) const LINGER: Duration = Duration::from_secs(10);
+
+/// How long a path MTU is believed (RFC 1191, section 6.3).
+pub(super) const PMTU_AGE: Duration = Duration::from_secs(600);
+
+/// Challenge acknowledgements are this far apart on one connection; one is enough for a peer that
+/// restarted, which sends its SYN again after a second.
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A connection as the worker keeps it.
+pub(super) struct Flow {
+    pub(super) id: Id,
+    pub(super) conn: Rc<RefCell<Conn>>,
+    /// What serves it; `None` while it is being polled and when it is done.
+    pub(super) future: Option<Connection>,
+    /// Who is to serve it, until asked.
+    pub(super) service: Option<SharedService>,
+    /// A pure acknowledgement not fed yet: a later one of the batch may make it superfluous.
+    pub(super) held: Option<(Seq, u16)>,
+    /// In [`Core::ready`].
+    pub(super) queued: bool,
+    /// Its waker was called.
+    pub(super) woken: bool,
+    /// Segments still find it.
+    pub(super) attached: bool,
+    /// When the peer was last heard, and the keep-alive probes since.
+    pub(super) heard_at: Duration,
+    pub(super) probes: u8,
+    /// When something last happened, either way.
+    pub(super) active_at: Duration,
+    /// When the state last changed.
+    pub(super) state: State,
+    pub(super) state_since: Duration,
+    /// Its place in [`Core::idle`] is the one pushed with this number.
+    pub(super) idle_stamp: u32,
+    pub(super) challenged_at: Option<Duration>,
+    /// The path's MTU, and until when it is believed.
+    pub(super) pmtu: Option<(u16, Duration)>,
+}
+
+/// A closed connection, for what may still come (RFC 9293, section 3.6.1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeWait {
+    pub(super) key: Key,
+    pub(super) snd_nxt: Seq,
+    pub(super) rcv_nxt: Seq,
+}
+
+const _: () = assert!(size_of::<TimeWait>() <= 32);
+
+/// Things in the order they came, some of them gone since.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    queue: VecDeque<(Id, u32)>,
+}
+
+impl Order {
+    /// Adds `id`; what is stale is cleared out when it makes up more than half.
+    pub(super) fn push(
+        &mut self,
+        id: Id,
+        stamp: u32,
+        live: usize,
+        is_live: impl Fn(Id, u32) -> bool,
+    ) {
+        if self.queue.len() > 2 * live + 64 {
+            self.queue.retain(|(id, stamp)| is_live(*id, *stamp));
+        }
+        self.queue.push_back((id, stamp));
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(Id, u32)> {
+        self.queue.pop_front()
+    }
+}
+
+/// All of one worker's TCP.
+pub(crate) struct Core {
+    pub(crate) shared: Rc<Shared>,
+    pub(super) interfaces: SharedInterfaces,
+    pub(super) secrets: Secrets,
+    pub(super) engine: Engine,
+    pub(super) table: Table,
+    pub(super) flows: Slab<Flow>,
+    pub(super) half_open: Slab<HalfOpen>,
+    pub(super) time_waits: Slab<TimeWait>,
+    /// Every flow, half-open connection and TIME-WAIT record has its deadline here.
+    pub(super) flow_timers: Wheel,
+    pub(super) half_open_timers: Wheel,
+    pub(super) time_wait_timers: Wheel,
+    pub(super) time_wait_order: Order,
+    pub(super) sources: Sources,
+    pub(crate) listeners: Listeners,
+    /// Flows to serve.
+    pub(super) ready: VecDeque<u32>,
+    /// Flows the port had no room for, to try again.
+    pub(super) blocked: Vec<u32>,
+    pub(super) retry_at: Option<Duration>,
+    /// Flows without buffers, longest first.
+    pub(super) idle: Order,
+    pub(super) idle_stamps: u32,
+    /// A packet of a pass.
+    pub(super) scratch: Vec<u8>,
+    pub(super) resets: RateLimit,
+    pub(super) challenges: RateLimit,
+    /// Until when acknowledgements are tried as cookies.
+    pub(super) cookies_until: Option<Duration>,
+    pub(crate) draining: bool,
+    /// Futures to drop once nothing is borrowed: they may do what they like then.
+    pub(crate) dead: Vec<Connection>,
+}
+
+impl Core {
+    pub(crate) fn new(shared: Rc<Shared>, interfaces: SharedInterfaces, secrets: Secrets) -> Self {
+        let config = &shared.config;
+        Self {
+            table: Table::new(secrets.table),
+            sources: Sources::new(secrets.sources),
+            resets: RateLimit::new(config.resets_per_second),
+            challenges: RateLimit::new(config.resets_per_second),
+            interfaces,
+            secrets,
+            shared,
+            engine: Engine::default(),
+            flows: Slab::new(),
+            half_open: Slab::new(),
+            time_waits: Slab::new(),
+            flow_timers: Wheel::new(),
+            half_open_timers: Wheel::new(),
+            time_wait_timers: Wheel::new(),
+            time_wait_order: Order::default(),
+            listeners: Listeners::default(),
+            ready: VecDeque::new(),
+            blocked: Vec::new(),
+            retry_at: None,
+            idle: Order::default(),
+            idle_stamps: 0,
+            scratch: Vec::new(),
+            cookies_until: None,
+            draining: false,
+            dead: Vec::new(),
+        }
+    }
+
+    /// The MTU of `interface`.
+    pub(super) fn mtu(&self, interface: IfIndex) -> u16 {
+        let interfaces = self.interfaces.borrow();
+        let mtu = interfaces
+            .get(interface)
+            .map_or(MTU_FALLBACK, |interface| interface.mtu);
+        mtu.max(MTU_FLOOR)
+    }
+
+    /// When there is work; [`Duration::ZERO`] means at once.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || !self.shared.wakes.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        [
+            self.flow_timers.next(),
+            self.half_open_timers.next(),
+            self.time_wait_timers.next(),
+            self.retry_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Puts flow `index` among those to serve.
+    pub(super) fn touch(&mut self, index: u32) {
+        if let Some(flow) = self.flows.get_mut(index)
+            && !flow.queued
+        {
+            flow.queued = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Makes a flow of a handshake that is complete; `None`, and a reset is sent, when there are
+    /// too many.
+    pub(super) fn accept(
+        &mut self,
+        key: Key,
+        tcb: Tcb,
+        service: SharedService,
+        now: Duration,
+        out: &mut Out<'_, '_>,
+    ) -> Option<u32> {
+        if !self.has_room_for(&key, now, out) {
+            self.send_reset(&key, tcb.snd_max, tcb.rcv_nxt, out);
+            return None;
+        }
+        self.sources.add(*key.remote.ip());
+        let mtu = self.mtu(key.interface);
+        let shared = &self.shared;
+        let id = self.flows.insert(|id| {
+            let waker = wake::waker(id, &shared.wakes);
+            let conn = Conn::new(key, Rc::clone(shared), tcb, waker, mtu, now);
+            Flow {
+                id,
+                conn: Rc::new(RefCell::new(conn)),
+                future: None,
+                service: Some(service),
+                held: None,
+                queued: false,
+                woken: false,
+                attached: true,
+                heard_at: now,
+                probes: 0,
+                active_at: now,
+                state: State::Established,
+                state_since: now,
+                idle_stamp: 0,
+                challenged_at: None,
+                pmtu: None,
+            }
+        });
+        self.table.set(key, Place::Flow(id.index));
+        self.shared.count(|c| c.accepted += 1);
+        self.touch(id.index);
+        Some(id.index)
+    }
+
+    /// Whether one more connection from the peer of `key` may be opened. When all places are
+    /// taken, the connection idle for longest gives up its own.
+    pub(super) fn has_room_for(&mut self, key: &Key, now: Duration, out: &mut Out<'_, '_>) -> bool {
+        let shared = Rc::clone(&self.shared);
+        let config = &shared.config;
+        if self.sources.count(*key.remote.ip()) >= config.connections_per_source_max {
+            shared.count(|c| c.refused_per_source += 1);
+            return false;
+        }
+        if self.flows.len() < config.connections_max || self.evict_idle(now, out) {
+            return true;
+        }
+        shared.count(|c| c.refused_full += 1);
+        false
+    }
+
+    /// Resets the connection idle for longest; `false` when none is idle.
+    fn evict_idle(&mut self, now: Duration, out: &mut Out<'_, '_>) -> bool {
+        while let Some((id, stamp)) = self.idle.pop() {
+            let Some(flow) = self.flows.get_id(id) else {
+                continue;
+            };
+            let conn = Rc::clone(&flow.conn);
+            if flow.idle_stamp != stamp || !flow.attached || conn.borrow().socket.is_some() {
+                continue;
+            }
+            self.shared.count(|c| c.evicted_idle += 1);
+            self.abort(id.index, ErrorKind::ConnectionAborted, now, out);
+            // Its place is free at once: what served it ends with it.
+            self.remove(id.index);
+            return true;
+        }
+        false
+    }
+
+    /// Sends a reset and ends the connection.
+    pub(super) fn abort(
+        &mut self,
+        index: u32,
+        fate: ErrorKind,
+        now: Duration,
+        out: &mut Out<'_, '_>,
+    ) {
+        if let Some(flow) = self.flows.get(index) {
+            let (key, tcb) = {
+                let conn = flow.conn.borrow();
+                (conn.key, conn.tcb)
+            };
+            self.send_reset(&key, tcb.snd_max, tcb.rcv_nxt, out);
+        }
+        self.shared.count(|c| c.reset_by_us += 1);
+        self.end(index, Some(fate), now);
+    }
+
+    /// Takes the connection out of the table. With an error as its `fate` its buffers go too;
+    /// otherwise it closed in order, and what was received can still be read.
+    pub(super) fn end(&mut self, index: u32, fate: Option<ErrorKind>, now: Duration) {
+        let Some(flow) = self.flows.get_mut(index) else {
+            return;
+        };
+        if !flow.attached {
+            return;
+        }
+        flow.attached = false;
+        flow.held = None;
+        let conn = Rc::clone(&flow.conn);
+        let served = flow.future.is_some() || flow.service.is_some();
+        let key = {
+            let mut conn = conn.borrow_mut();
+            if let Some(kind) = fate {
+                conn.state = State::Closed;
+                conn.fate = Some(kind);
+                conn.drop_socket();
+            } else {
+                conn.fate = Some(ErrorKind::BrokenPipe);
+                let unread = conn.socket.as_ref().is_some_and(|s| s.recv_queue() > 0);
+                if !unread || conn.app.gone {
+                    conn.drop_socket();
+                }
+            }
+            conn.key
+        };
+        flow.woken = true;
+        self.table.remove(&key, Place::Flow(index));
+        self.sources.remove(*key.remote.ip());
+        if served {
+            self.flow_timers.set(index, now + LINGER);
+            self.touch(index);
+        } else {
+            self.remove(index);
+        }
+    }
+
+    /// Forgets the flow; its future, if it has one, is dropped when nothing is borrowed.
+    pub(super) fn remove(&mut self, index: u32) {
+        self.flow_timers.cancel(index);
+        if let Some(flow) = self.flows.remove(index) {
+            self.dead.extend(flow.future);
+        }
+    }
+
+    /// Ends the connection in order and keeps a record of it.
+    pub(super) fn enter_time_wait(&mut self, index: u32, now: Duration) {
+        let Some(flow) = self.flows.get(index) else {
+            return;
+        };
+        let record = {
+            let conn = flow.conn.borrow();
+            TimeWait {
+                key: conn.key,
+                snd_nxt: conn.tcb.snd_max,
+                rcv_nxt: conn.tcb.rcv_nxt,
+            }
+        };
+        self.end(index, None, now);
+        let shared = Rc::clone(&self.shared);
+        let config = &shared.config;
+        while self.time_waits.len() >= config.time_wait_max {
+            let Some((id, _)) = self.time_wait_order.pop() else {
+                return;
+            };
+            if self.time_waits.get_id(id).is_some() {
+                self.remove_time_wait(id.index);
+                self.shared.count(|c| c.time_waits_evicted += 1);
+            }
+        }
+        let id = self.time_waits.insert(|_| record);
+        self.table.set(record.key, Place::TimeWait(id.index));
+        self.time_wait_timers.set(id.index, now + config.time_wait);
+        let records = &self.time_waits;
+        self.time_wait_order.push(id, 0, records.len(), |id, _| {
+            records.id(id.index) == Some(id)
+        });
+        self.shared.count(|c| c.time_waits += 1);
+    }
+
+    pub(super) fn remove_time_wait(&mut self, index: u32) {
+        self.time_wait_timers.cancel(index);
+        if let Some(record) = self.time_waits.remove(index) {
+            self.table.remove(&record.key, Place::TimeWait(index));
+        }
+    }
+
+    /// Sends a reset with our next sequence number, as a connection does.
+    pub(super) fn send_reset(&self, key: &Key, seq: Seq, ack: Seq, out: &mut Out<'_, '_>) {
+        self.send(
+            &Outgoing {
+                local: key.local,
+                remote: key.remote,
+                seq: seq.0,
+                ack: ack.0,
+                flags: RST | ACK,
+                window: 0,
+                mss: None,
+                wscale: None,
+                sack_permitted: false,
+            },
+            key.interface,
+            out,
+        );
+    }
+
+    /// Sends a segment of our own making. When the port has no room it is lost: the peer asks
+    /// again.
+    pub(super) fn send(&self, segment: &Outgoing, interface: IfIndex, out: &mut Out<'_, '_>) {
+        if !Egress::new(out, interface).send(segment) {
+            self.shared.count(|c| c.port_full += 1);
+        }
+    }
+
+    /// Sends a challenge acknowledgement on flow `index`, unless there was one just now
+    /// (RFC 5961, section 7). The limit is per connection: a common one would tell an attacker
+    /// whether a guess was right.
+    pub(super) fn challenge(&mut self, index: u32, now: Duration, out: &mut Out<'_, '_>) {
+        let Some(flow) = self.flows.get_mut(index) else {
+            return;
+        };
+        let recent = |at: Duration| now < at + CHALLENGE_INTERVAL;
+        if flow.challenged_at.is_some_and(recent) {
+            self.shared.count(|c| c.challenge_acks_limited += 1);
+            return;
+        }
+        flow.challenged_at = Some(now);
+        let (ack, interface) = {
+            let conn = flow.conn.borrow();
+            (conn.ack(), conn.key.interface)
+        };
+        self.shared.count(|c| c.challenge_acks_sent += 1);
+        self.send(&ack, interface, out);
+    }
+
+    /// The path of the flow takes packets of `mtu` octets only. Returns whether that was news.
+    pub(crate) fn lower_mtu(&mut self, key: &Key, quoted: Seq, mtu: u16, now: Duration) -> bool {
+        let Some(Place::Flow(index)) = self.table.find(self.table.hash(key), key) else {
+            return false;
+        };
+        let Some(flow) = self.flows.get_mut(index) else {
+            return false;
+        };
+        let mtu = mtu.max(MTU_MIN);
+        let mut conn = flow.conn.borrow_mut();
+        let flight = conn.tcb.snd_max.since(conn.tcb.una);
+        // RFC 5927, section 4.1: only about what is in flight.
+        if !quoted.within(conn.tcb.una, flight) || mtu >= conn.mtu {
+            return false;
+        }
+        conn.mtu = mtu;
+        let mss = super::sender::mss(&conn.tcb, mtu);
+        let tcb = conn.tcb;
+        conn.sender.on_smaller_mtu(&tcb, mss);
+        drop(conn);
+        flow.pmtu = Some((mtu, now + PMTU_AGE));
+        self.shared.count(|c| c.pmtu_lowered += 1);
+        self.touch(index);
+        true
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("flows", &self.flows.len())
+            .field("half_open", &self.half_open.len())
+            .field("time_waits", &self.time_waits.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Connections, half-open connections, TIME-WAIT records.
+    pub(super) fn lens(&self) -> (usize, usize, usize) {
+        (
+            self.flows.len(),
+            self.half_open.len(),
+            self.time_waits.len(),
+        )
+    }
+
+    /// Has every connection polled.
+    pub(super) fn wake_all(&mut self) {
+        let indices: Vec<u32> = self.flows.iter().map(|(index, _)| index).collect();
+        for index in indices {
+            if let Some(flow) = self.flows.get_mut(index) {
+                flow.woken = true;
+            }
+            self.touch(index);
+        }
+    }
+
+    pub(super) fn connections(&self, now: Duration) -> Vec<ConnectionInfo> {
+        let bare = |key: &Key, state: State| ConnectionInfo {
+            local: key.local,
+            remote: key.remote,
+            interface: key.interface,
+            state,
+            age: Duration::ZERO,
+            octets_in: 0,
+            octets_out: 0,
+            flight: 0,
+            congestion_window: 0,
+            send_window: 0,
+            round_trip: None,
+            retransmissions: 0,
+            buffered: false,
+        };
+        let flows = self.flows.iter().map(|(_, flow)| {
+            let conn = flow.conn.borrow();
+            ConnectionInfo {
+                age: now.saturating_sub(conn.opened_at),
+                octets_in: conn.octets_in,
+                octets_out: conn.octets_out,
+                flight: conn.tcb.snd_max.since(conn.tcb.una),
+                congestion_window: conn.sender.congestion.cwnd,
+                send_window: conn.tcb.send_window(),
+                round_trip: conn.sender.srtt(),
+                retransmissions: conn.sender.retransmissions,
+                buffered: conn.socket.is_some(),
+                ..bare(&conn.key, conn.state)
+            }
+        });
+        let half_open = self.half_open.iter();
+        let half_open = half_open.map(|(_, record)| bare(&record.key, State::SynReceived));
+        let time_waits = self.time_waits.iter();
+        let time_waits = time_waits.map(|(_, record)| bare(&record.key, State::TimeWait));
+        flows.chain(half_open).chain(time_waits).collect()
+    }
+}
+
+/// The most memory TCP takes, in octets: see [`Limits::memory_max`](super::Limits::memory_max).
+pub(super) fn memory_max(config: &TcpConfig) -> usize {
+    // A table at its fullest has twice the rows it needs, and is copied when it grows.
+    const ROW: usize = 24 * 4;
+    const TIMER: usize = 32;
+    // A smoltcp socket in its set, its slot, the waker, an entry in the orders and queues.
+    const SOCKET: usize = 1024;
+    let flow = size_of::<Flow>() + size_of::<Conn>() + SOCKET + ROW + TIMER;
+    let half_open = size_of::<HalfOpen>() + 16 + ROW + TIMER;
+    let time_wait = size_of::<TimeWait>() + 16 + ROW + TIMER;
+    config.buffers_max
+        + config.connections_max * flow
+        + config.half_open_max * half_open
+        + config.time_wait_max * time_wait
+}

@@ -1,0 +1,45 @@
+//! TCP: connections, what keeps them apart, and what keeps them honest.
+//!
+//! smoltcp runs the state machine of one connection at a time; everything around it is here.
+//!
+//! - [`Tcp`]: the handle: listen, look, shut down.
+//! - `core`: tables and timers; `input`: checks and feeding; `handshake`: SYN to connection;
+//!   `serve`: a connection's turn; `transmit`: the way out; `sender`, `congestion`: loss recovery.
+//! - `conn`: one connection, shared by the worker and its [`TcpStream`](crate::stream::TcpStream).
+//! - `table`, `slab`, `wheel`, `sources`, `limit`, `isn`, `seq`, `segment`, `wake`: tools.
+
+mod config;
+mod congestion;
+mod conn;
+mod core;
+mod counters;
+mod handle;
+mod handshake;
+mod input;
+mod isn;
+mod limit;
+mod listen;
+pub(crate) mod segment;
+mod sender;
+mod seq;
+mod serve;
+mod slab;
+mod sources;
+mod table;
+mod transmit;
+mod wake;
+mod wheel;
+
+pub use config::{MTU_MIN, RX_BUFFER_MAX, TcpConfig};
+pub use conn::State;
+pub use counters::TcpCounters;
+pub use handle::{ConnectionInfo, Limits, RandomError, Tcp};
+pub use listen::{Connection, ListenError, Service};
+pub use wake::Notify;
+
+pub(crate) use conn::Conn;
+pub(crate) use core::Core;
+pub(crate) use input::Staged;
+pub(crate) use seq::Seq;
+pub(crate) use serve::serve;
+pub(crate) use table::Key;

@@ -1,0 +1,481 @@
+//! Loss recovery of our own: smoltcp ignores what selective acknowledgements say, waits at least a
+//! second before it sends again, and then sends all of it.
+//!
+//! Everything unacknowledged lies in smoltcp's send buffer, which cannot be read. A *pass* gets at
+//! it: the connection's clock jumps past smoltcp's timeout, so that it sends all again, and the
+//! segments that are not wanted are swallowed. This module decides what is wanted and when; the
+//! pass itself is in `transmit`.
+//!
+//! - Spec: RFC 6298 (RTO, with Linux's minimum of 200 ms), RFC 6675 (SACK), RFC 8985 (reordering
+//!   window, tail-loss probe), RFC 5681.
+
+use std::time::Duration;
+
+use super::congestion::Congestion;
+use super::conn::Tcb;
+use super::segment::SACK_BLOCKS_MAX;
+use super::seq::Seq;
+
+/// SACKed ranges remembered. What a peer reports beyond is forgotten, and sent again if need be.
+pub(crate) const SACK_RANGES_MAX: usize = 64;
+
+const RTO_MIN: Duration = Duration::from_millis(200);
+const RTO_MAX: Duration = Duration::from_secs(60);
+const RTO_INITIAL: Duration = Duration::from_secs(1);
+/// The tail-loss probe waits at least this long (RFC 8985 names no minimum; Linux's is 2 ticks).
+const PROBE_MIN: Duration = Duration::from_millis(10);
+/// A peer may delay its acknowledgement of a lone segment this long.
+const PEER_ACK_DELAY: Duration = Duration::from_millis(200);
+/// The reordering window is at least one tick of the wheel.
+const REORDER_MIN: Duration = Duration::from_millis(1);
+
+/// What is to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resend {
+    pub(crate) from: Seq,
+    pub(crate) to: Seq,
+}
+
+/// What a timer has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing, yet.
+    Nothing,
+    /// Gaps below what was selectively acknowledged are losses.
+    Loss,
+    /// No acknowledgement for too long.
+    Timeout,
+    /// The last segment should be sent once more, to provoke an acknowledgement.
+    Probe(Resend),
+}
+
+/// The sender's half of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    /// Without, smoltcp is left alone.
+    assist: bool,
+    pub(crate) congestion: Congestion,
+    /// How far the connection's clock is ahead of the worker's.
+    offset: Duration,
+    srtt: Option<Duration>,
+    rttvar: Duration,
+    rto: Duration,
+    /// A segment being timed: the number that acknowledges it, when it was sent.
+    sample: Option<(Seq, Duration)>,
+    /// SACKed ranges, in order, apart, all after SND.UNA.
+    board: Vec<(Seq, Seq)>,
+    /// Recovery ends when this is acknowledged.
+    recovery: Option<Seq>,
+    /// Whatever lies before, and is not SACKed, is lost.
+    lost_to: Seq,
+    /// Of that, what lies before has been sent again.
+    resent_to: Seq,
+    /// Duplicate acknowledgements in a row, from a peer without SACK.
+    duplicates: u8,
+    /// When gaps below `reorder_edge` become losses.
+    reorder_at: Option<Duration>,
+    reorder_edge: Seq,
+    /// Running while something is in flight.
+    rto_at: Option<Duration>,
+    probe_at: Option<Duration>,
+    /// When something was last sent, and SND.UNA last moved.
+    sent_at: Duration,
+    pub(crate) progress_at: Duration,
+    pub(crate) retransmissions: u64,
+}
+
+impl Sender {
+    pub(crate) fn new(tcb: &Tcb, mtu: u16, assist: bool) -> Self {
+        Self {
+            assist,
+            congestion: Congestion::new(mss(tcb, mtu)),
+            offset: Duration::ZERO,
+            srtt: None,
+            rttvar: Duration::ZERO,
+            rto: RTO_INITIAL,
+            sample: None,
+            board: Vec::new(),
+            recovery: None,
+            lost_to: tcb.una,
+            resent_to: tcb.una,
+            duplicates: 0,
+            reorder_at: None,
+            reorder_edge: tcb.una,
+            rto_at: None,
+            probe_at: None,
+            sent_at: Duration::ZERO,
+            progress_at: Duration::ZERO,
+            retransmissions: 0,
+        }
+    }
+
+    /// Whether loss recovery is ours.
+    pub(crate) fn assists(&self) -> bool {
+        self.assist
+    }
+
+    /// The connection's clock.
+    pub(crate) fn clock(&self, now: Duration) -> Duration {
+        now + self.offset
+    }
+
+    /// A time on the connection's clock as one on the worker's.
+    pub(crate) fn unclock(&self, at: Duration) -> Duration {
+        at.saturating_sub(self.offset)
+    }
+
+    /// Moves the connection's clock past any timeout smoltcp may be waiting for: it never waits
+    /// for more than 60 s.
+    pub(crate) fn jump(&mut self) {
+        self.offset += RTO_MAX + Duration::from_secs(1);
+    }
+
+    /// The smoothed round-trip time.
+    pub(crate) fn srtt(&self) -> Option<Duration> {
+        self.srtt
+    }
+
+    /// Octets the send buffer may hold (of `capacity`), and how many more of them there may be
+    /// now: what fits into the window once everything lost is on its way again.
+    pub(crate) fn room(&self, tcb: &Tcb, capacity: usize, queue: usize) -> (usize, usize) {
+        let free = capacity.saturating_sub(queue);
+        if !self.assist {
+            return (capacity, free);
+        }
+        let limit = capacity.min(self.congestion.cwnd);
+        if self.next_resend(tcb).is_some() {
+            return (limit, 0);
+        }
+        // What is queued and not sent (the peer's window is small) will be in flight too.
+        let flight = tcb.snd_max.since(tcb.una);
+        let pipe = self.pipe(tcb) + queue.saturating_sub(flight);
+        (limit, free.min(self.congestion.cwnd.saturating_sub(pipe)))
+    }
+
+    /// Octets in flight by RFC 6675: neither SACKed nor lost and not yet sent again.
+    fn pipe(&self, tcb: &Tcb) -> usize {
+        let flight = tcb.snd_max.since(tcb.una);
+        let sacked: usize = self.board.iter().map(|(from, to)| to.since(*from)).sum();
+        let lost: usize = self
+            .gaps(self.resent_to.max(tcb.una), self.lost_to)
+            .map(len)
+            .sum();
+        flight.saturating_sub(sacked + lost)
+    }
+
+    /// The ranges of `from..to` that are not SACKed.
+    fn gaps(&self, from: Seq, to: Seq) -> impl Iterator<Item = Resend> + use<'_> {
+        let ends = self.board.iter().copied().chain(std::iter::once((to, to)));
+        ends.scan(from, move |at, (start, end)| {
+            let gap = Resend {
+                from: *at,
+                to: start.min(to),
+            };
+            *at = at.max(end);
+            Some(gap)
+        })
+        .filter(|gap| gap.from.before(gap.to))
+    }
+
+    /// The next range to send again, as far as the window allows.
+    pub(crate) fn next_resend(&self, tcb: &Tcb) -> Option<Resend> {
+        self.gaps(self.resent_to.max(tcb.una), self.lost_to).next()
+    }
+
+    /// As [`Self::next_resend`], cut to the window; at least a segment is allowed when nothing is
+    /// in flight.
+    pub(crate) fn allowed_resend(&self, tcb: &Tcb, mss: usize) -> Option<Resend> {
+        let gap = self.next_resend(tcb)?;
+        let pipe = self.pipe(tcb);
+        let mut allowed = self.congestion.cwnd.saturating_sub(pipe);
+        if pipe == 0 {
+            allowed = allowed.max(mss);
+        }
+        // Whole segments, unless the gap ends before.
+        let gap_len = gap.to.since(gap.from);
+        let allowed = if allowed >= gap_len {
+            gap_len
+        } else {
+            allowed - allowed % mss
+        };
+        (allowed > 0).then(|| Resend {
+            from: gap.from,
+            to: gap.from.add(allowed),
+        })
+    }
+
+    /// `range` was sent again.
+    pub(crate) fn on_resent(&mut self, range: Resend, now: Duration) {
+        self.resent_to = self.resent_to.max(range.to);
+        self.sent_at = now;
+        // Karn: what is acknowledged now may be either copy.
+        self.sample = None;
+        self.rto_at = Some(now + self.rto);
+    }
+
+    /// New data up to `end` was sent, `flight` octets (FIN included) being out now.
+    pub(crate) fn on_sent(&mut self, end: Seq, flight: usize, mss: usize, now: Duration) {
+        if self.sample.is_none() {
+            self.sample = Some((end, now));
+        }
+        self.sent_at = now;
+        if self.rto_at.is_none() {
+            self.progress_at = now;
+        }
+        self.rto_at.get_or_insert(now + self.rto);
+        self.arm_probe(flight, mss, now);
+    }
+
+    /// Before new data is sent: after a pause the window is not to be trusted wholly.
+    pub(crate) fn before_send(&mut self, tcb: &Tcb, now: Duration) {
+        if tcb.una == tcb.snd_max
+            && self.sent_at != Duration::ZERO
+            && now.saturating_sub(self.sent_at) > self.rto
+        {
+            self.congestion.on_idle();
+            self.sent_at = now;
+        }
+    }
+
+    fn arm_probe(&mut self, flight: usize, mss: usize, now: Duration) {
+        self.probe_at = None;
+        if !self.assist || self.recovery.is_some() || !self.board.is_empty() || flight == 0 {
+            return;
+        }
+        let srtt = self.srtt.unwrap_or(RTO_INITIAL / 2);
+        let mut wait = (2 * srtt).max(PROBE_MIN);
+        if flight <= mss {
+            wait += PEER_ACK_DELAY;
+        }
+        if self.rto_at.is_some_and(|rto_at| now + wait < rto_at) {
+            self.probe_at = Some(now + wait);
+        }
+    }
+
+    /// An acknowledgement that moved SND.UNA from `una_before` to `tcb.una`, or brought `blocks`.
+    pub(crate) fn on_ack(
+        &mut self,
+        tcb: &Tcb,
+        una_before: Seq,
+        blocks: &[Option<(Seq, Seq)>; SACK_BLOCKS_MAX],
+        mss: usize,
+        now: Duration,
+    ) {
+        let acked = tcb.una.since(una_before);
+        let flight_before = tcb.snd_max.since(una_before);
+        let flight = tcb.snd_max.since(tcb.una);
+        if acked > 0 {
+            self.progress_at = now;
+            if let Some((end, sent_at)) = self.sample
+                && !tcb.una.before(end)
+            {
+                self.sample = None;
+                self.on_round_trip(now.saturating_sub(sent_at));
+            }
+        }
+        if !self.assist {
+            self.rto_at = (flight > 0).then(|| now + self.rto);
+            return;
+        }
+        self.forget_before(tcb.una);
+        for (from, to) in blocks.iter().flatten() {
+            self.mark_sacked(*from, *to, tcb);
+        }
+        self.resent_to = self.resent_to.max(tcb.una);
+        self.lost_to = self.lost_to.max(tcb.una);
+        if self.recovery.is_some_and(|point| !tcb.una.before(point)) {
+            self.recovery = None;
+        }
+        if acked > 0 {
+            self.duplicates = 0;
+            if self.recovery.is_some() && !tcb.sack {
+                // A partial acknowledgement shows the next hole (RFC 6582).
+                self.lost_to = self.lost_to.max(tcb.una.add(mss).min(tcb.snd_max));
+            }
+        }
+        if acked > 0 {
+            let in_use = flight_before * 2 >= self.congestion.cwnd;
+            // After a timeout recovery is slow start; fast recovery keeps its window.
+            if in_use && (self.recovery.is_none() || self.timed_out()) {
+                let srtt = self.srtt.unwrap_or(Duration::ZERO);
+                self.congestion.on_ack(acked, now, srtt);
+            }
+            self.rto_at = (flight > 0).then(|| now + self.rto);
+        }
+        self.watch_gaps(now);
+        if acked > 0 || flight == 0 {
+            self.arm_probe(flight, mss, now);
+        }
+    }
+
+    /// A duplicate acknowledgement without SACK blocks. The third, from a peer that has no SACK,
+    /// means a loss (RFC 5681).
+    pub(crate) fn on_duplicate(&mut self, tcb: &Tcb, mss: usize) {
+        if tcb.sack {
+            return;
+        }
+        self.duplicates = self.duplicates.saturating_add(1);
+        if self.duplicates == 3 && self.recovery.is_none() {
+            let flight = tcb.snd_max.since(tcb.una);
+            self.recovery = Some(tcb.snd_max);
+            self.lost_to = tcb.una.add(mss).min(tcb.snd_max);
+            self.resent_to = tcb.una;
+            self.congestion.on_loss(flight);
+        }
+    }
+
+    /// Whether the recovery going on began with a timeout: then everything up to its end is lost.
+    fn timed_out(&self) -> bool {
+        self.recovery.is_some_and(|point| self.lost_to == point)
+    }
+
+    fn on_round_trip(&mut self, rtt: Duration) {
+        match self.srtt {
+            None => {
+                self.srtt = Some(rtt);
+                self.rttvar = rtt / 2;
+            }
+            Some(srtt) => {
+                self.rttvar = (self.rttvar * 3 + srtt.abs_diff(rtt)) / 4;
+                self.srtt = Some((srtt * 7 + rtt) / 8);
+            }
+        }
+        let srtt = self.srtt.unwrap_or(rtt);
+        self.rto = (srtt + 4 * self.rttvar).clamp(RTO_MIN, RTO_MAX);
+    }
+
+    fn forget_before(&mut self, una: Seq) {
+        self.board.retain_mut(|(from, to)| {
+            *from = from.max(una);
+            from.before(*to)
+        });
+    }
+
+    /// Adds a block to the board. One outside of what is in flight is a lie, or a duplicate's
+    /// report (RFC 2883), and changes nothing.
+    fn mark_sacked(&mut self, from: Seq, to: Seq, tcb: &Tcb) {
+        if !from.after(tcb.una) || !from.before(to) || to.after(tcb.snd_max) {
+            return;
+        }
+        let at = self.board.partition_point(|(_, end)| end.before(from));
+        let overlaps = self.board[at..]
+            .iter()
+            .take_while(|(start, _)| !start.after(to))
+            .count();
+        if overlaps == 0 {
+            if self.board.len() < SACK_RANGES_MAX {
+                self.board.insert(at, (from, to));
+            }
+            return;
+        }
+        let merged = (
+            self.board[at].0.min(from),
+            self.board[at + overlaps - 1].1.max(to),
+        );
+        self.board[at] = merged;
+        self.board.drain(at + 1..at + overlaps);
+    }
+
+    /// Gives gaps below the highest SACKed octet a quarter of a round trip to be mere reordering.
+    fn watch_gaps(&mut self, now: Duration) {
+        let Some((_, edge)) = self.board.last().copied() else {
+            self.reorder_at = None;
+            return;
+        };
+        if self.reorder_at.is_none() && edge.after(self.lost_to) {
+            let window = (self.srtt.unwrap_or(Duration::ZERO) / 4).max(REORDER_MIN);
+            self.reorder_at = Some(now + window);
+            self.reorder_edge = edge;
+        }
+    }
+
+    /// When [`Self::due`] has something to say.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        if !self.assist {
+            return None;
+        }
+        [self.rto_at, self.probe_at, self.reorder_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What the timers say at `now`. `flight` is not empty while any of them runs.
+    pub(crate) fn due(&mut self, tcb: &Tcb, mss: usize, now: Duration) -> Due {
+        let flight = tcb.snd_max.since(tcb.una);
+        if !self.assist || flight == 0 {
+            (self.rto_at, self.probe_at, self.reorder_at) = (None, None, None);
+            return Due::Nothing;
+        }
+        if self.rto_at.is_some_and(|at| at <= now) {
+            self.on_timeout(tcb, flight, now);
+            return Due::Timeout;
+        }
+        if self.reorder_at.is_some_and(|at| at <= now) {
+            self.reorder_at = None;
+            self.lost_to = self.lost_to.max(self.reorder_edge.min(tcb.snd_max));
+            let lost = self.next_resend(tcb).is_some();
+            if lost && self.recovery.is_none() {
+                self.recovery = Some(tcb.snd_max);
+                self.congestion.on_loss(flight);
+            }
+            self.watch_gaps(now);
+            self.probe_at = None;
+            return if lost { Due::Loss } else { Due::Nothing };
+        }
+        if self.probe_at.is_some_and(|at| at <= now) {
+            self.probe_at = None;
+            let from = tcb.una.max(tcb.snd_max.back(mss));
+            return Due::Probe(Resend {
+                from,
+                to: tcb.snd_max,
+            });
+        }
+        Due::Nothing
+    }
+
+    fn on_timeout(&mut self, tcb: &Tcb, flight: usize, now: Duration) {
+        self.congestion.on_timeout(flight);
+        self.rto = (self.rto * 2).min(RTO_MAX);
+        self.rto_at = Some(now + self.rto);
+        self.recovery = Some(tcb.snd_max);
+        self.lost_to = tcb.snd_max;
+        self.resent_to = tcb.una;
+        // A peer may drop what it SACKed (RFC 2018, section 8): believe nothing any more.
+        self.board.clear();
+        self.sample = None;
+        (self.probe_at, self.reorder_at) = (None, None);
+    }
+
+    /// Puts the timeout off: nothing can be sent, the peer's window being closed.
+    pub(crate) fn postpone(&mut self, now: Duration) {
+        self.rto_at = Some(now + self.rto);
+        (self.probe_at, self.reorder_at) = (None, None);
+    }
+
+    /// The path takes smaller packets: all in flight was lost, though not to congestion.
+    pub(crate) fn on_smaller_mtu(&mut self, tcb: &Tcb, mss: usize) {
+        self.congestion.set_mss(mss);
+        if self.assist {
+            self.recovery = Some(tcb.snd_max);
+            self.lost_to = tcb.snd_max;
+            self.resent_to = tcb.una;
+            self.sample = None;
+        }
+    }
+}
+
+fn len(gap: Resend) -> usize {
+    gap.to.since(gap.from)
+}
+
+/// Payload octets of a full segment.
+pub(crate) fn mss(tcb: &Tcb, mtu: u16) -> usize {
+    usize::from(mtu.saturating_sub(40).min(tcb.mss)).max(MSS_MIN)
+}
+
+/// smoltcp sends no smaller segments, whatever the peer asks (Linux's `TCP_MIN_SND_MSS`).
+const MSS_MIN: usize = 48;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Connections per source address.
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+use std::net::Ipv4Addr;
+
+/// Connections per source address. It has an entry per address with a connection, so the bound on
+/// connections is its own.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    rows: HashTable<(Ipv4Addr, u32)>,
+    keys: (u64, u64),
+}
+
+impl Sources {
+    pub(crate) fn new(keys: (u64, u64)) -> Self {
+        Self {
+            rows: HashTable::new(),
+            keys,
+        }
+    }
+
+    fn hash(address: Ipv4Addr, keys: (u64, u64)) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(keys.0, keys.1);
+        hasher.write_u32(address.to_bits());
+        hasher.finish()
+    }
+
+    pub(crate) fn count(&self, address: Ipv4Addr) -> usize {
+        let row = self
+            .rows
+            .find(Self::hash(address, self.keys), |row| row.0 == address);
+        row.map_or(0, |row| row.1 as usize)
+    }
+
+    pub(crate) fn add(&mut self, address: Ipv4Addr) {
+        let keys = self.keys;
+        self.rows
+            .entry(
+                Self::hash(address, keys),
+                |row| row.0 == address,
+                |row| Self::hash(row.0, keys),
+            )
+            .or_insert((address, 0))
+            .get_mut()
+            .1 += 1;
+    }
+
+    pub(crate) fn remove(&mut self, address: Ipv4Addr) {
+        let keys = self.keys;
+        let entry = self.rows.entry(
+            Self::hash(address, keys),
+            |row| row.0 == address,
+            |row| Self::hash(row.0, keys),
+        );
+        if let Entry::Occupied(mut row) = entry {
+            row.get_mut().1 -= 1;
+            if row.get().1 == 0 {
+                row.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_connections_takes_no_room() {
+        let mut sources = Sources::new((1, 2));
+        let address = Ipv4Addr::new(10, 0, 0, 1);
+        sources.add(address);
+        sources.add(address);
+        assert_eq!(sources.count(address), 2);
+        sources.remove(address);
+        sources.remove(address);
+        sources.remove(address);
+        assert_eq!((sources.count(address), sources.rows.len()), (0, 0));
+    }
+}

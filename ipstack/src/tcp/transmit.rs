@@ -1,0 +1,404 @@
+//! The way out: packets built in frames of the port, and passes over what is in flight.
+
+use dataplane::{Checksum, EtherType, Frame, IfIndex, Outlets, Segmentation};
+
+use super::conn::Conn;
+use super::segment::{
+    ACK, CHECKSUM_AT, FIN, IP_HEADER, Outgoing, PSH, SYN, TCP_HEADER, fill_checksum,
+    set_ip_checksum,
+};
+use super::sender::Resend;
+use super::seq::Seq;
+use crate::smoltcp::{Emitted, Engine, Path, Transmit};
+use crate::tcp4_input::{Tcp4InputDrop, Tcp4InputNext};
+
+/// The outlets of `tcp4-input`.
+pub(crate) type Out<'g, 'block> = Outlets<'g, 'block, Tcp4InputNext, Tcp4InputDrop>;
+
+/// Octets a port's limit for super-segments counts besides the IP packet: an Ethernet header and
+/// two tags.
+const LINK_HEADERS: usize = 22;
+
+/// The largest IPv4 packet.
+const IP_PACKET_MAX: usize = 65_535;
+
+/// Octets of the headers of a packet of ours at most: IPv4 without options, TCP with all.
+const HEADERS_MAX: usize = IP_HEADER + 60;
+
+/// The largest super-segment the port takes, in octets with the IP header; 0: none.
+pub(crate) fn segment_max(out: &Out<'_, '_>, mtu: u16) -> u16 {
+    let offload = out.offload();
+    let max = offload.segmentation_max.saturating_sub(LINK_HEADERS);
+    let max = u16::try_from(max.min(IP_PACKET_MAX)).unwrap_or(u16::MAX);
+    if offload.checksum && max > mtu {
+        max
+    } else {
+        0
+    }
+}
+
+/// What a built packet contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Built {
+    pub(crate) seq: Seq,
+    /// The number after it.
+    pub(crate) end: Seq,
+    flags: u8,
+    /// Where its payload starts.
+    payload_at: usize,
+}
+
+impl Built {
+    /// Reads back what lies in `packet`, which is of our own making.
+    fn read(packet: &[u8]) -> Self {
+        let word = |at: usize| {
+            let octets = packet.get(at..at + 4).and_then(|o| o.try_into().ok());
+            u32::from_be_bytes(octets.unwrap_or([0; 4]))
+        };
+        let octet = |at: usize| packet.get(at).copied().unwrap_or(0);
+        let payload_at = IP_HEADER + usize::from(octet(IP_HEADER + 12) >> 4) * 4;
+        let flags = octet(IP_HEADER + 13);
+        let seq = Seq(word(IP_HEADER + 4));
+        let controls = usize::from(flags & SYN != 0) + usize::from(flags & FIN != 0);
+        Self {
+            seq,
+            end: seq.add(packet.len().saturating_sub(payload_at) + controls),
+            flags,
+            payload_at,
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        self.seq == self.end
+    }
+}
+
+/// Takes the packets of one connection to the port.
+pub(crate) struct Egress<'a, 'g, 'block> {
+    out: &'a mut Out<'g, 'block>,
+    interface: IfIndex,
+    /// Octets the next packet has at most.
+    pub(crate) bound: usize,
+    /// What ends at or before this was sent already and is swallowed.
+    pub(crate) floor: Option<Seq>,
+    frame: Option<Frame<'block>>,
+    /// The last packet built, and whether it was swallowed.
+    pub(crate) last: Option<(Built, bool)>,
+    /// The port had no room.
+    pub(crate) starved: bool,
+}
+
+impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
+    pub(crate) fn new(out: &'a mut Out<'g, 'block>, interface: IfIndex) -> Self {
+        Self {
+            out,
+            interface,
+            bound: HEADERS_MAX,
+            floor: None,
+            frame: None,
+            last: None,
+            starved: false,
+        }
+    }
+
+    /// Announces that the next packet carries at most `payload` octets.
+    pub(crate) fn expect(&mut self, payload: usize) {
+        self.bound = HEADERS_MAX + payload;
+    }
+
+    /// Sends a segment of our own making; `false` when the port has no room.
+    pub(crate) fn send(&mut self, segment: &Outgoing) -> bool {
+        let Some(mut frame) = self.out.alloc(segment.len()) else {
+            self.starved = true;
+            return false;
+        };
+        segment.write(frame.octets_mut());
+        finish(self.out, frame, self.interface, None);
+        true
+    }
+
+    /// Sends a packet whose TCP checksum is not filled yet; `false` when the port has no room.
+    pub(crate) fn send_octets(&mut self, packet: &[u8]) -> bool {
+        let Some(mut frame) = self.out.alloc(packet.len()) else {
+            self.starved = true;
+            return false;
+        };
+        frame.octets_mut().copy_from_slice(packet);
+        finish(self.out, frame, self.interface, None);
+        true
+    }
+
+    /// Sends the part of `packet` that lies in `range`, in pieces of at most `piece` octets of
+    /// payload that are super-segments when longer than `mss`. Returns where it stopped: the end
+    /// of the part, or earlier when the port had no room.
+    fn send_part(
+        &mut self,
+        packet: &[u8],
+        built: Built,
+        range: Resend,
+        piece: usize,
+        mss: usize,
+    ) -> Seq {
+        let payload = packet.get(built.payload_at..).unwrap_or(&[]);
+        let data_end = built.seq.add(payload.len());
+        let mut at = built.seq.max(range.from);
+        let end = built.end.min(range.to);
+        while at.before(end) {
+            let to = data_end.min(end).min(at.add(piece));
+            let octets = to.since(at);
+            let is_last = to == data_end;
+            let fin = built.flags & FIN != 0 && is_last && end.after(data_end);
+            let from = at.since(built.seq);
+            let Some(part) = payload.get(from..from + octets) else {
+                return at;
+            };
+            let Some(mut frame) = self.out.alloc(built.payload_at + octets) else {
+                self.starved = true;
+                return at;
+            };
+            let (head, body) = frame.octets_mut().split_at_mut(built.payload_at);
+            head.copy_from_slice(packet.get(..built.payload_at).unwrap_or(&[]));
+            body.copy_from_slice(part);
+            rewrite(head, octets, at, built.flags, is_last, fin);
+            let segment = (octets > mss).then(|| u16::try_from(mss).unwrap_or(u16::MAX));
+            finish(self.out, frame, self.interface, segment);
+            at = to.add(usize::from(fin));
+            if octets == 0 && !fin {
+                break;
+            }
+        }
+        at
+    }
+
+    /// Gives back what was taken and not used.
+    pub(crate) fn done(self) {
+        if let Some(frame) = self.frame {
+            self.out.consume(frame);
+        }
+    }
+}
+
+/// Makes the headers of a piece from those of the whole.
+fn rewrite(head: &mut [u8], payload: usize, seq: Seq, flags: u8, is_last: bool, fin: bool) {
+    let total = u16::try_from(head.len() + payload).unwrap_or(u16::MAX);
+    let flags =
+        (flags & !(FIN | PSH)) | if is_last { flags & PSH } else { 0 } | if fin { FIN } else { 0 };
+    if let Some(field) = head.get_mut(2..4) {
+        field.copy_from_slice(&total.to_be_bytes());
+    }
+    if let Some(field) = head.get_mut(IP_HEADER + 4..IP_HEADER + 8) {
+        field.copy_from_slice(&seq.0.to_be_bytes());
+    }
+    if let Some(field) = head.get_mut(IP_HEADER + 13) {
+        *field = flags;
+    }
+    set_ip_checksum(head);
+}
+
+/// Completes the checksum and the metadata of a packet, and sends it.
+fn finish<'block>(
+    out: &mut Out<'_, 'block>,
+    mut frame: Frame<'block>,
+    interface: IfIndex,
+    segment: Option<u16>,
+) {
+    let partial = out.offload().checksum;
+    fill_checksum(frame.octets_mut(), partial);
+    frame.meta.interface = interface;
+    frame.meta.ether_type = EtherType::IPV4;
+    frame.meta.checksum = if partial {
+        Checksum::Partial {
+            start: u16::try_from(frame.offset() + IP_HEADER).unwrap_or(u16::MAX),
+            offset: u16::try_from(CHECKSUM_AT).unwrap_or(0),
+        }
+    } else {
+        Checksum::Unverified
+    };
+    frame.meta.segmentation = segment.map(|size| Segmentation {
+        size,
+        header_len: u16::try_from(Built::read(frame.octets()).payload_at).unwrap_or(0),
+    });
+    out.send(Tcp4InputNext::Ip4Lookup, frame);
+}
+
+impl Transmit for Egress<'_, '_, '_> {
+    fn reserve(&mut self) -> bool {
+        if let Some(frame) = &mut self.frame
+            && frame.set_len(self.bound)
+        {
+            return true;
+        }
+        if let Some(small) = self.frame.take() {
+            self.out.consume(small);
+        }
+        self.frame = self.out.alloc(self.bound);
+        self.starved |= self.frame.is_none();
+        self.frame.is_some()
+    }
+
+    fn emit<R>(
+        &mut self,
+        len: usize,
+        segment: Option<u16>,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        let fits = self.frame.as_mut().is_some_and(|frame| frame.set_len(len));
+        let Some(frame) = self.frame.as_mut().filter(|_| fits) else {
+            debug_assert!(false, "a packet larger than announced");
+            return fill(&mut vec![0; len]);
+        };
+        let result = fill(frame.octets_mut());
+        let built = Built::read(frame.octets());
+        let old = self.floor.is_some_and(|floor| !built.end.after(floor));
+        let swallow = old && !built.is_empty();
+        self.last = Some((built, swallow));
+        if !swallow && let Some(frame) = self.frame.take() {
+            finish(self.out, frame, self.interface, segment);
+        }
+        result
+    }
+}
+
+/// Keeps the one packet smoltcp may answer a segment with.
+pub(crate) struct Reply {
+    packet: [u8; 128],
+    len: usize,
+}
+
+impl Reply {
+    pub(crate) fn new() -> Self {
+        Self {
+            packet: [0; 128],
+            len: 0,
+        }
+    }
+
+    /// The packet, if there was one.
+    pub(crate) fn packet(&self) -> Option<&[u8]> {
+        self.packet
+            .get(..self.len)
+            .filter(|packet| !packet.is_empty())
+    }
+}
+
+impl Transmit for Reply {
+    fn reserve(&mut self) -> bool {
+        true
+    }
+
+    fn emit<R>(&mut self, len: usize, _: Option<u16>, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        match self.packet.get_mut(..len) {
+            Some(packet) => {
+                self.len = len;
+                fill(packet)
+            }
+            None => fill(&mut vec![0; len]),
+        }
+    }
+}
+
+/// Collects one packet of a pass.
+struct Collect<'s> {
+    packet: &'s mut Vec<u8>,
+}
+
+impl Transmit for Collect<'_> {
+    fn reserve(&mut self) -> bool {
+        true
+    }
+
+    fn emit<R>(&mut self, len: usize, _: Option<u16>, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.packet.clear();
+        self.packet.resize(len, 0);
+        fill(self.packet)
+    }
+}
+
+/// Packets a pass looks at: more than a send buffer fills.
+const PASS_MAX: usize = 2048;
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// Everything wanted before this was sent again.
+    pub(crate) to: Seq,
+    /// smoltcp sent nothing at all: it has forgotten that it owes something.
+    pub(crate) forgotten: bool,
+}
+
+/// Sends `wanted`, a range in flight, again: lets smoltcp's timeout fire, so that it sends all
+/// that is in flight, and swallows the rest. `scratch` holds a packet meanwhile.
+pub(crate) fn pass(
+    engine: &mut Engine,
+    conn: &mut Conn,
+    egress: &mut Egress<'_, '_, '_>,
+    scratch: &mut Vec<u8>,
+    wanted: Resend,
+    mss: usize,
+) -> Passed {
+    let snd_max = conn.tcb.snd_max;
+    let mut passed = Passed {
+        to: wanted.from,
+        forgotten: true,
+    };
+    let piece = match segment_max(egress.out, conn.mtu) {
+        0 => mss,
+        max => usize::from(max) - HEADERS_MAX,
+    };
+    conn.sender.jump();
+    let now = conn.sender.clock(conn.now);
+    let path = Path {
+        local: *conn.key.local.ip(),
+        mtu: conn.mtu,
+        segment_max: u16::MAX,
+    };
+    for _ in 0..PASS_MAX {
+        let Some(socket) = conn.socket.as_mut() else {
+            break;
+        };
+        scratch.clear();
+        let mut collect = Collect { packet: scratch };
+        if engine.emit(socket, now, path, &mut collect) == Emitted::Nothing || scratch.is_empty() {
+            break;
+        }
+        let built = Built::read(scratch);
+        if built.is_empty() {
+            // An acknowledgement that was due; smoltcp takes it for sent.
+            egress.send_octets(scratch);
+            continue;
+        }
+        passed.forgotten = false;
+        if passed.to.before(built.end) && built.seq.before(wanted.to) {
+            let reached = egress.send_part(scratch, built, wanted, piece, mss);
+            passed.to = passed.to.max(reached);
+        }
+        if built.end.after(snd_max) {
+            // What the peer's window held back until now.
+            let new = Resend {
+                from: snd_max,
+                to: built.end,
+            };
+            egress.send_part(scratch, built, new, piece, mss);
+            conn.tcb.snd_max = built.end;
+        }
+        if !built.end.before(snd_max) {
+            break;
+        }
+    }
+    passed
+}
+
+/// The FIN alone, which smoltcp can forget to send again.
+pub(crate) fn fin(conn: &Conn) -> Outgoing {
+    Outgoing {
+        seq: conn.tcb.snd_max.back(1).0,
+        flags: FIN | ACK,
+        ..conn.ack()
+    }
+}
+
+/// Octets of payload the next packet of `queue` octets can carry at most.
+pub(crate) fn payload_max(queue: usize, mtu: u16, segment_max: u16) -> usize {
+    let packet = usize::from(mtu.max(segment_max));
+    queue.min(packet.saturating_sub(IP_HEADER + TCP_HEADER))
+}
