@@ -7,7 +7,7 @@
 #![warn(clippy::indexing_slicing, reason = "reads foreign octets")]
 
 use http::StatusCode;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::options::Limits;
 
@@ -72,16 +72,11 @@ pub(crate) struct HeadScanner {
 impl HeadScanner {
     /// Goes on with `head`, which begins with what the last call saw.
     pub(crate) fn scan(&mut self, head: &[u8], limits: &Limits) -> Scan {
-        loop {
-            let rest = head.get(self.searched..).unwrap_or_default();
-            let Some(at) = memchr(b'\n', rest) else {
-                self.searched = head.len();
-                return self.partial(head, limits);
-            };
-            let end = self.searched + at;
+        let from = self.searched;
+        for at in memchr_iter(b'\n', head.get(from..).unwrap_or_default()) {
+            let end = from + at;
             let line = head.get(self.line..end).unwrap_or_default();
             self.line = end + 1;
-            self.searched = end + 1;
             let Some((b'\r', line)) = line.split_last() else {
                 return Scan::Fault(Fault::BadRequest);
             };
@@ -98,6 +93,8 @@ impl HeadScanner {
             }
             self.lines += 1;
         }
+        self.searched = head.len();
+        self.partial(head, limits)
     }
 
     fn partial(&self, head: &[u8], limits: &Limits) -> Scan {

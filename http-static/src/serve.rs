@@ -98,7 +98,7 @@ impl Service<Request<Incoming>> for Serve {
         let flow = &self.flow;
         let number = flow.answered.get().saturating_add(1);
         flow.answered.set(number);
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         if let Some((_, fault)) = flow.fault.get().filter(|(at, _)| *at == number) {
             return flow.refuse_head(&parts, fault.status());
         }
@@ -108,7 +108,7 @@ impl Service<Request<Incoming>> for Serve {
             return flow.refuse_and_close(&parts, StatusCode::BAD_REQUEST);
         }
         if body.is_end_stream() {
-            return flow.answer(parts, traits);
+            return flow.answer(&mut parts, traits);
         }
         let max = flow.shared.options.limits.body_octets;
         if body.size_hint().lower() > max {
@@ -117,7 +117,7 @@ impl Service<Request<Incoming>> for Serve {
         if parts.headers.contains_key(header::EXPECT) {
             // RFC 9110, 10.1.1: the final answer, instead of asking for a body nobody needs.
             // hyper closes, as it cannot know whether the body comes anyway.
-            return flow.answer(parts, traits);
+            return flow.answer(&mut parts, traits);
         }
         let wait = Wait::Body(body, max);
         Answer::Later(Box::new(Later {
@@ -180,8 +180,7 @@ impl Later {
                     Poll::Ready(None) => {
                         flow.wait_over();
                         self.wait = Wait::Over;
-                        let parts = std::mem::replace(&mut self.parts, no_parts());
-                        return Poll::Ready(flow.answer(parts, self.traits));
+                        return Poll::Ready(flow.answer(&mut self.parts, self.traits));
                     }
                 }
             },
@@ -200,8 +199,7 @@ impl Later {
                 };
                 flow.wait_over();
                 self.wait = Wait::Over;
-                let parts = std::mem::replace(&mut self.parts, no_parts());
-                Poll::Ready(flow.answer_with(parts, self.traits, &outcome))
+                Poll::Ready(flow.answer_with(&mut self.parts, self.traits, &outcome))
             }
             Wait::Over => Poll::Pending,
         }
@@ -214,12 +212,12 @@ fn no_parts() -> Parts {
 }
 
 impl Flow {
-    fn answer(self: &Rc<Self>, parts: Parts, traits: Traits) -> Answer {
+    fn answer(self: &Rc<Self>, parts: &mut Parts, traits: Traits) -> Answer {
         match parts.method {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => {
                 let response = self.shared.loader.rendering.options();
-                return self.finish(&parts, traits, response);
+                return self.finish(parts, traits, response);
             }
             Method::POST
             | Method::PUT
@@ -227,9 +225,9 @@ impl Flow {
             | Method::PATCH
             | Method::TRACE
             | Method::CONNECT => {
-                return self.refuse(&parts, traits, StatusCode::METHOD_NOT_ALLOWED);
+                return self.refuse(parts, traits, StatusCode::METHOD_NOT_ALLOWED);
             }
-            _ => return self.refuse(&parts, traits, StatusCode::NOT_IMPLEMENTED),
+            _ => return self.refuse(parts, traits, StatusCode::NOT_IMPLEMENTED),
         }
         let path = parts.uri.path().as_bytes();
         let now_ms = self.now_ms();
@@ -243,7 +241,7 @@ impl Flow {
         }
         let target = match Target::parse(path) {
             Ok(target) => target,
-            Err(status) => return self.refuse(&parts, traits, status),
+            Err(status) => return self.refuse(parts, traits, status),
         };
         let (lookup, load) = self.shared.cache.look_up(&target.path, now_ms);
         if let Some(path) = load {
@@ -259,6 +257,7 @@ impl Flow {
             Lookup::Wait(load) => {
                 add(&self.local.thread.counters.misses, 1);
                 let wait = Wait::Load(load);
+                let parts = std::mem::replace(parts, no_parts());
                 Answer::Later(Box::new(Later {
                     flow: Rc::clone(self),
                     parts,
@@ -266,13 +265,13 @@ impl Flow {
                     wait,
                 }))
             }
-            Lookup::Busy => self.refuse(&parts, traits, StatusCode::SERVICE_UNAVAILABLE),
+            Lookup::Busy => self.refuse(parts, traits, StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 
     fn hit(
         self: &Rc<Self>,
-        parts: Parts,
+        parts: &mut Parts,
         traits: Traits,
         entry: &Arc<Entry>,
         now_ms: u64,
@@ -282,14 +281,19 @@ impl Flow {
         self.answer_entry(parts, traits, entry)
     }
 
-    fn answer_with(self: &Rc<Self>, parts: Parts, traits: Traits, outcome: &Outcome) -> Answer {
+    fn answer_with(
+        self: &Rc<Self>,
+        parts: &mut Parts,
+        traits: Traits,
+        outcome: &Outcome,
+    ) -> Answer {
         match outcome {
             Outcome::Entry(entry) => self.answer_entry(parts, traits, entry),
-            Outcome::Refused(status) => self.refuse(&parts, traits, *status),
+            Outcome::Refused(status) => self.refuse(parts, traits, *status),
             Outcome::Stream(file) => {
                 let path = parts.uri.path().as_bytes();
                 let Ok(target) = Target::parse(path) else {
-                    return self.refuse(&parts, traits, StatusCode::BAD_REQUEST);
+                    return self.refuse(parts, traits, StatusCode::BAD_REQUEST);
                 };
                 let fields = FileFields::new(&target.path, &file.stamp);
                 let octets = Octets::Streamed(Rc::clone(self), Arc::clone(file));
@@ -298,7 +302,7 @@ impl Flow {
         }
     }
 
-    fn answer_entry(self: &Rc<Self>, mut parts: Parts, traits: Traits, entry: &Entry) -> Answer {
+    fn answer_entry(self: &Rc<Self>, parts: &mut Parts, traits: Traits, entry: &Entry) -> Answer {
         match &entry.kind {
             Kind::File {
                 contents, fields, ..
@@ -311,15 +315,15 @@ impl Flow {
                 let is_head = parts.method == Method::HEAD;
                 let rendering = &self.shared.loader.rendering;
                 let response = rendering.redirect(headers, is_head, redirect, parts.uri.query());
-                self.finish(&parts, traits, response)
+                self.finish(parts, traits, response)
             }
-            Kind::Refused(status) => self.refuse(&parts, traits, *status),
+            Kind::Refused(status) => self.refuse(parts, traits, *status),
         }
     }
 
     fn answer_file(
         self: &Rc<Self>,
-        mut parts: Parts,
+        parts: &mut Parts,
         traits: Traits,
         fields: &FileFields,
         octets: Octets,
@@ -337,11 +341,11 @@ impl Flow {
             Verdict::Part(span) => rendering.part(headers, fields, octets, span),
             Verdict::NotModified => rendering.not_modified(headers, fields),
             Verdict::Failed => {
-                return self.refuse(&parts, traits, StatusCode::PRECONDITION_FAILED);
+                return self.refuse(parts, traits, StatusCode::PRECONDITION_FAILED);
             }
             Verdict::Unsatisfiable => rendering.unsatisfiable(headers, fields),
         };
-        self.finish(&parts, traits, response)
+        self.finish(parts, traits, response)
     }
 
     fn refuse(self: &Rc<Self>, parts: &Parts, traits: Traits, status: StatusCode) -> Answer {

@@ -1,4 +1,5 @@
 //! HTTP/1 as a peer sees it.
+#![expect(clippy::unwrap_used, reason = "helpers fail as tests do")]
 
 mod common;
 
@@ -429,4 +430,51 @@ fn requests_on_one_connection_are_counted() {
     assert!(!peer.get("/none").closes());
     assert!(peer.get("/").closes());
     assert!(peer.rest().is_empty());
+}
+
+#[derive(Debug, Default)]
+struct Journal(std::sync::Mutex<Vec<String>>);
+
+impl http_static::AccessLog for Journal {
+    fn record(&self, record: &http_static::AccessRecord<'_>) {
+        let method = record.method.map_or("-", http::Method::as_str);
+        let line = format!(
+            "{method} {} {} {}",
+            record.path, record.status, record.octets
+        );
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+#[test]
+fn the_access_log_is_told_of_every_request() {
+    let folder = page();
+    let journal = std::sync::Arc::new(Journal::default());
+    let server = folder.server_with(|options| options.access_log = Some(journal.clone()));
+    let mut peer = Peer::new(&server);
+    peer.get("/?q");
+    peer.get("/none");
+    peer.ask("GET / HTTP/3.0\r\n\r\n");
+    assert_eq!(
+        *journal.0.lock().unwrap(),
+        [
+            "GET / 200 OK 8",
+            "GET /none 404 Not Found 14",
+            "-  505 HTTP Version Not Supported 31"
+        ]
+    );
+}
+
+#[test]
+fn requests_wait_for_no_one_else_when_the_peer_vanishes() {
+    let folder = page();
+    let server = folder.server();
+    for _ in 0..100 {
+        let mut peer = Peer::new(&server);
+        peer.client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        peer.poll();
+    }
+    let stats = server.stats();
+    assert_eq!((stats.connections, stats.active), (100, 0));
+    assert_eq!(Peer::new(&server).get("/").text(), "Welcome\n");
 }
