@@ -102,8 +102,16 @@ impl Assembly {
             .connect(reassembly, Ip4FullReassemblyNext::Icmp, ip4_icmp_input)
             .connect(reassembly, Ip4FullReassemblyNext::Tcp, tcp4_input)
             .connect(reassembly, Ip4FullReassemblyNext::Udp, udp4_input)
-            .connect(reassembly, Ip4FullReassemblyNext::UnknownProtocol, ip4_icmp_error)
-            .connect(reassembly, Ip4FullReassemblyNext::TimeExceeded, ip4_icmp_error)
+            .connect(
+                reassembly,
+                Ip4FullReassemblyNext::UnknownProtocol,
+                ip4_icmp_error,
+            )
+            .connect(
+                reassembly,
+                Ip4FullReassemblyNext::TimeExceeded,
+                ip4_icmp_error,
+            )
             .connect(ip4_icmp_input, Ip4IcmpInputNext::Reply, ip4_lookup)
             .connect(ip4_icmp_input, Ip4IcmpInputNext::Tcp, tcp4_error)
             .connect(udp4_input, Udp4InputNext::PortUnreachable, ip4_icmp_error)
@@ -117,7 +125,16 @@ impl Assembly {
 
         let graph = builder.build().map_err(AssembleError::Graph)?;
         let (plan, link) = (None, None);
-        Ok(Self { graph, entry, tables, tcp, interfaces, sub_interfaces, plan, link })
+        Ok(Self {
+            graph,
+            entry,
+            tables,
+            tcp,
+            interfaces,
+            sub_interfaces,
+            plan,
+            link,
+        })
     }
 
     /// The plan the tables follow.
@@ -142,11 +159,20 @@ impl Assembly {
     }
 
     fn take_away(&self, old: &Plan, new: &Plan) {
-        for route in old.routes.iter().filter(|route| !new.routes.contains(route)) {
+        for route in old
+            .routes
+            .iter()
+            .filter(|route| !new.routes.contains(route))
+        {
             self.tables.remove_route(route.prefix);
         }
-        for neighbor in old.neighbors.iter().filter(|one| !new.neighbors.contains(one)) {
-            self.tables.remove_neighbor(neighbor.interface, neighbor.address);
+        for neighbor in old
+            .neighbors
+            .iter()
+            .filter(|one| !new.neighbors.contains(one))
+        {
+            self.tables
+                .remove_neighbor(neighbor.interface, neighbor.address);
         }
         for interface in old.interfaces() {
             let kept = new.interfaces().find(|one| one.index == interface.index);
@@ -157,7 +183,9 @@ impl Assembly {
             }
         }
         for gone in old.subs.iter().filter(|old| {
-            !new.subs.iter().any(|new| (new.0.index, new.1) == (old.0.index, old.1))
+            !new.subs
+                .iter()
+                .any(|new| (new.0.index, new.1) == (old.0.index, old.1))
         }) {
             self.sub_interfaces.borrow_mut().remove(gone.0.index);
             if !new.interfaces().any(|one| one.index == gone.0.index) {
@@ -190,7 +218,9 @@ impl Assembly {
         }
         for (sub, matches) in &new.subs {
             let had = old.is_some_and(|old| {
-                old.subs.iter().any(|old| (old.0.index, old.1) == (sub.index, *matches))
+                old.subs
+                    .iter()
+                    .any(|old| (old.0.index, old.1) == (sub.index, *matches))
             });
             if !had {
                 let mut table = self.sub_interfaces.borrow_mut();
@@ -209,13 +239,17 @@ impl Assembly {
         }
         for route in &new.routes {
             if !old.is_some_and(|old| old.routes.contains(route)) {
-                let added = self.tables.add_route(route.prefix, route.via, route.interface);
+                let added = self
+                    .tables
+                    .add_route(route.prefix, route.via, route.interface);
                 note(added.map_err(|error| error.to_string()));
             }
         }
         for one in &new.neighbors {
             if !old.is_some_and(|old| old.neighbors.contains(one)) {
-                let set = self.tables.set_neighbor(one.interface, one.address, one.mac);
+                let set = self
+                    .tables
+                    .set_neighbor(one.interface, one.address, one.mac);
                 note(set.map_err(|error| error.to_string()));
             }
         }
@@ -255,7 +289,10 @@ impl Assembly {
         let kernel_mtu = link.map_or(0, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX));
         let interface = Interface {
             name: planned.name.clone(),
-            mac: plan.mac.or(link.map(|link| link.mac)).unwrap_or_default(),
+            mac: plan
+                .mac
+                .or_else(|| link.map(|link| link.mac))
+                .unwrap_or_default(),
             // Never more than the kernel sends, whatever is configured.
             mtu: planned.mtu.map_or(kernel_mtu, |mtu| mtu.min(kernel_mtu)),
             up: planned.up && link.is_some_and(LinkInfo::is_running),
@@ -285,7 +322,9 @@ impl Assembly {
 
 impl fmt::Debug for Assembly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Assembly").field("graph", &self.graph).finish_non_exhaustive()
+        f.debug_struct("Assembly")
+            .field("graph", &self.graph)
+            .finish_non_exhaustive()
     }
 }
 

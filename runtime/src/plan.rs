@@ -127,14 +127,20 @@ impl Plan {
         for neighbor in &config.neighbors {
             if let Some(interface) = plan.index_of(&neighbor.interface) {
                 let (address, mac) = (neighbor.address, neighbor.mac);
-                plan.neighbors.push(PlannedNeighbor { interface, address, mac });
+                plan.neighbors.push(PlannedNeighbor {
+                    interface,
+                    address,
+                    mac,
+                });
             }
         }
         Ok(plan)
     }
 
     fn index_of(&self, name: &str) -> Option<IfIndex> {
-        self.interfaces().find(|interface| interface.name == name).map(|found| found.index)
+        self.interfaces()
+            .find(|interface| interface.name == name)
+            .map(|found| found.index)
     }
 }
 
@@ -158,11 +164,20 @@ fn tags(matching: Match) -> Option<vlan::Match> {
         VidMatch::Id(vid) => VlanId::new(vid).ok(),
         VidMatch::Any => None,
     };
-    let outer = OuterTag { tpid, vid: vid(wanted.vid)? };
+    let outer = OuterTag {
+        tpid,
+        vid: vid(wanted.vid)?,
+    };
     Some(match wanted.inner {
-        None => vlan::Match::Single { outer, exact: wanted.exact },
+        None => vlan::Match::Single {
+            outer,
+            exact: wanted.exact,
+        },
         Some(VidMatch::Any) => vlan::Match::InnerAny { outer },
-        Some(inner) => vlan::Match::Double { outer, inner: vid(inner)? },
+        Some(inner) => vlan::Match::Double {
+            outer,
+            inner: vid(inner)?,
+        },
     })
 }
 
@@ -201,7 +216,9 @@ impl Numbers {
 
     /// Every name and its number.
     pub fn iter(&self) -> impl Iterator<Item = (&str, IfIndex)> {
-        self.by_name.iter().map(|(name, index)| (name.as_str(), *index))
+        self.by_name
+            .iter()
+            .map(|(name, index)| (name.as_str(), *index))
     }
 }
 
@@ -224,7 +241,11 @@ impl fmt::Display for PlanError {
                  `default` for what no other sub-interface takes"
             ),
             Self::TooManyInterfaces => {
-                write!(f, "more than {} interfaces; delete some", INTERFACES_MAX - 1)
+                write!(
+                    f,
+                    "more than {} interfaces; delete some",
+                    INTERFACES_MAX - 1
+                )
             }
         }
     }
@@ -247,7 +268,11 @@ mod tests {
         let via = "192.168.123.1".parse().unwrap();
         Config {
             interfaces: vec![host, other],
-            routes: vec![Route { prefix: "0.0.0.0/0".parse().unwrap(), via, interface: None }],
+            routes: vec![Route {
+                prefix: "0.0.0.0/0".parse().unwrap(),
+                via,
+                interface: None,
+            }],
             neighbors: vec![Neighbor {
                 interface: "host-eth1".into(),
                 address: "10.0.0.9".parse().unwrap(),
@@ -263,7 +288,10 @@ mod tests {
         let mut numbers = Numbers::default();
         let first = Plan::of(&config, &config.interfaces[0], &mut numbers).unwrap();
         let second = Plan::of(&config, &config.interfaces[1], &mut numbers).unwrap();
-        assert_eq!((first.port.index, first.subs[0].0.index), (IfIndex(1), IfIndex(2)));
+        assert_eq!(
+            (first.port.index, first.subs[0].0.index),
+            (IfIndex(1), IfIndex(2))
+        );
         assert_eq!((first.routes.len(), first.neighbors.len()), (1, 0));
         assert_eq!((second.routes.len(), second.neighbors.len()), (0, 1));
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use af_packet::Device;
+use dataplane::counters::Counters;
 use dataplane::graph::NodeInfo;
 use dataplane::{IfIndex, Interface};
-use dataplane::counters::Counters;
 use ipstack::addresses::InterfaceAddress;
 use ipstack::fib::Route;
 use ipstack::neighbors::Neighbor;

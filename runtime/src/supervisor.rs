@@ -11,9 +11,7 @@ use std::os::fd::AsFd;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use af_packet::{
-    Device, Fanout, LinkEvent, LinkInfo, LinkMonitor, Options, RxVersion, Sockets,
-};
+use af_packet::{Device, Fanout, LinkEvent, LinkInfo, LinkMonitor, Options, RxVersion, Sockets};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use dataplane::MacAddr;
 use ipstack::tcp::TcpConfig;
@@ -144,13 +142,21 @@ impl Prepared {
             for _ in 0..host.workers {
                 let sockets =
                     Sockets::open_with_spares(&host.name, spares).map_err(StartError::Rings)?;
-                let device = sockets.map(plan.port.index, &options).map_err(StartError::Rings)?;
+                let device = sockets
+                    .map(plan.port.index, &options)
+                    .map_err(StartError::Rings)?;
                 devices.push(device);
             }
             ports.push((plan, devices));
         }
         let monitor = LinkMonitor::new().map_err(StartError::Links)?;
-        Ok(Self { config, numbers, ports, monitor, tcp: TcpConfig::default() })
+        Ok(Self {
+            config,
+            numbers,
+            ports,
+            monitor,
+            tcp: TcpConfig::default(),
+        })
     }
 
     /// TCP's limits, to change before the start.
@@ -174,13 +180,15 @@ impl Prepared {
         let notify = Notify::new().map_err(StartError::System)?;
         let (commands, orders) = unbounded();
         let (tell, events) = unbounded();
+        let (tell_us, workers_say) = unbounded();
         let mut supervisor = Supervisor {
             config: self.config,
             numbers: self.numbers,
             ports: Vec::new(),
             servers,
             monitor: self.monitor,
-            workers: unbounded(),
+            tell_us,
+            workers_say,
             notify: notify.clone(),
             orders,
             tell,
@@ -188,13 +196,20 @@ impl Prepared {
             drain: None,
         };
         for (plan, devices) in self.ports {
-            supervisor.add_port(plan, devices, &self.tcp).map_err(StartError::System)?;
+            supervisor
+                .add_port(plan, devices, &self.tcp)
+                .map_err(StartError::System)?;
         }
         let thread = std::thread::Builder::new()
             .name("supervisor".to_owned())
             .spawn(move || supervisor.run())
             .map_err(StartError::System)?;
-        Ok(Runtime { commands, notify, events, thread: Some(thread) })
+        Ok(Runtime {
+            commands,
+            notify,
+            events,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -270,7 +285,9 @@ impl Runtime {
         let (reply, answer) = unbounded();
         self.send(Command::Configure(Box::new(config), reply));
         answer.recv().unwrap_or_else(|_| {
-            Err(StartError::System(io::Error::other("the dataplane has ended")))
+            Err(StartError::System(io::Error::other(
+                "the dataplane has ended",
+            )))
         })
     }
 
@@ -336,7 +353,8 @@ struct Supervisor {
     ports: Vec<PortState>,
     servers: Vec<(HttpServer, http_static::Server)>,
     monitor: LinkMonitor,
-    workers: (Sender<(usize, WorkerEvent)>, Receiver<(usize, WorkerEvent)>),
+    tell_us: Sender<(usize, WorkerEvent)>,
+    workers_say: Receiver<(usize, WorkerEvent)>,
     notify: Notify,
     orders: Receiver<Command>,
     tell: Sender<Event>,
@@ -361,14 +379,22 @@ impl Supervisor {
                 port: plan.port.index,
                 device,
                 tcp: tcp.clone(),
-                events: self.workers.0.clone(),
+                events: self.tell_us.clone(),
                 supervisor: self.notify.clone(),
             })?;
             handle.tell(Control::Plan(Box::new(plan.clone())));
             handle.tell(Control::Listen(self.listeners()));
-            workers.push(PortWorker { handle, attached: None });
+            workers.push(PortWorker {
+                handle,
+                attached: None,
+            });
         }
-        self.ports.push(PortState { plan, link: None, workers, waiting: None });
+        self.ports.push(PortState {
+            plan,
+            link: None,
+            workers,
+            waiting: None,
+        });
         Ok(())
     }
 
@@ -398,7 +424,7 @@ impl Supervisor {
                 Ok(events) => self.links_changed(events),
                 Err(error) => self.say(Event::Notice(error.to_string())),
             }
-            while let Ok((number, event)) = self.workers.1.try_recv() {
+            while let Ok((number, event)) = self.workers_say.try_recv() {
                 if !self.worker_says(number, event) {
                     return;
                 }
@@ -419,7 +445,7 @@ impl Supervisor {
             TimeSpec::from_duration(drain.until.saturating_duration_since(Instant::now()))
         });
         self.notify.sleeping();
-        if self.orders.is_empty() && self.workers.1.is_empty() {
+        if self.orders.is_empty() && self.workers_say.is_empty() {
             let poll_fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
             let mut fds = [poll_fd(self.notify.as_fd()), poll_fd(self.monitor.fd())];
             match ppoll(&mut fds, timeout, None) {
@@ -436,7 +462,10 @@ impl Supervisor {
 
     fn links_changed(&mut self, events: Vec<LinkEvent>) {
         for LinkEvent { name, link } in events {
-            let port = self.ports.iter().position(|port| port.plan.host_name == name);
+            let port = self
+                .ports
+                .iter()
+                .position(|port| port.plan.host_name == name);
             if let Some(at) = port {
                 self.follow(at, link);
                 self.say_waiting(at);
@@ -447,7 +476,11 @@ impl Supervisor {
 
     /// Tells a port's workers what became of its interface.
     fn follow(&mut self, at: usize, link: Option<LinkInfo>) {
-        let host = self.config.interfaces.iter().find(|h| h.name == self.ports[at].plan.host_name);
+        let host = self
+            .config
+            .interfaces
+            .iter()
+            .find(|h| h.name == self.ports[at].plan.host_name);
         if let (Some(host), Some(link)) = (host, &link)
             && self.ports[at].link.is_none()
             && let Some(note) = host.hw_addr_note(link.mac)
@@ -457,18 +490,26 @@ impl Supervisor {
         let port = &mut self.ports[at];
         let fanout = port.workers.len() > 1;
         for (nth, worker) in port.workers.iter_mut().enumerate() {
-            let attach = link.as_ref().filter(|link| worker.attached != Some(link.index));
+            let attach = link
+                .as_ref()
+                .filter(|link| worker.attached != Some(link.index));
             match attach {
                 // A group can only be made on a link that is up; the first worker makes it, and
                 // the others join when it says so.
                 Some(link) if fanout && link.is_running() && nth == 0 => {
                     worker.attached = Some(link.index);
                     let fanout = Some(Fanout::Create);
-                    worker.handle.tell(Control::Attach { link: link.clone(), fanout });
+                    worker.handle.tell(Control::Attach {
+                        link: link.clone(),
+                        fanout,
+                    });
                 }
                 Some(link) if !fanout => {
                     worker.attached = Some(link.index);
-                    worker.handle.tell(Control::Attach { link: link.clone(), fanout: None });
+                    worker.handle.tell(Control::Attach {
+                        link: link.clone(),
+                        fanout: None,
+                    });
                 }
                 _ => {}
             }
@@ -543,7 +584,9 @@ impl Supervisor {
 
     /// `false` when everything has to end.
     fn worker_says(&mut self, number: usize, event: WorkerEvent) -> bool {
-        let Some((at, nth)) = self.place_of(number) else { return true };
+        let Some((at, nth)) = self.place_of(number) else {
+            return true;
+        };
         match event {
             WorkerEvent::Attached(group) => {
                 let link = self.ports[at].link.clone();
@@ -551,7 +594,10 @@ impl Supervisor {
                     for worker in self.ports[at].workers.iter_mut().skip(1) {
                         worker.attached = Some(link.index);
                         let fanout = Some(Fanout::Join(group));
-                        worker.handle.tell(Control::Attach { link: link.clone(), fanout });
+                        worker.handle.tell(Control::Attach {
+                            link: link.clone(),
+                            fanout,
+                        });
                     }
                 }
                 self.look_whether_ready();
@@ -568,7 +614,9 @@ impl Supervisor {
             }
             WorkerEvent::Died(why) => {
                 let name = &self.ports[at].plan.host_name;
-                self.say(Event::Died(format!("worker {number} of {name} died: {why}")));
+                self.say(Event::Died(format!(
+                    "worker {number} of {name} died: {why}"
+                )));
                 return false;
             }
         }
@@ -602,7 +650,10 @@ impl Supervisor {
                 for worker in workers() {
                     worker.handle.tell(Control::Drain);
                 }
-                self.drain = Some(Drain { until, left: workers().count() });
+                self.drain = Some(Drain {
+                    until,
+                    left: workers().count(),
+                });
             }
         }
     }
@@ -612,7 +663,11 @@ impl Supervisor {
         config.check_host().map_err(StartError::Config)?;
         let fixed = |config: &Config| -> BTreeMap<String, (u16, _)> {
             let ring = |host: &HostInterface| (host.workers, host.ring);
-            config.interfaces.iter().map(|host| (host.name.clone(), ring(host))).collect()
+            config
+                .interfaces
+                .iter()
+                .map(|host| (host.name.clone(), ring(host)))
+                .collect()
         };
         if fixed(&config) != fixed(&self.config) {
             return Err(StartError::System(io::Error::other(
@@ -634,14 +689,21 @@ impl Supervisor {
             servers.push((http.clone(), server));
         }
         // From here on nothing fails.
-        let known = |name: &str| config.all_interfaces().any(|interface| interface.is_named(name));
+        let known = |name: &str| {
+            config
+                .all_interfaces()
+                .any(|interface| interface.is_named(name))
+        };
         numbers.retain(known);
         self.numbers = numbers;
         self.servers = servers;
         self.config = config;
         let listeners = self.listeners();
         for plan in plans {
-            let port = self.ports.iter_mut().find(|port| port.plan.host_name == plan.host_name);
+            let port = self
+                .ports
+                .iter_mut()
+                .find(|port| port.plan.host_name == plan.host_name);
             let Some(port) = port else { continue };
             for worker in &port.workers {
                 worker.handle.tell(Control::Plan(Box::new(plan.clone())));

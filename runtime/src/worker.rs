@@ -123,7 +123,11 @@ impl WorkerHandle {
             let _ = events.send((number, WorkerEvent::Died(died)));
             supervisor.ring();
         })?;
-        Ok(Self { control, notify, thread: Some(thread) })
+        Ok(Self {
+            control,
+            notify,
+            thread: Some(thread),
+        })
     }
 
     /// Tells the worker something; a worker that has ended hears nothing.
@@ -191,10 +195,15 @@ enum Until {
 const TX_RETRY: Duration = Duration::from_micros(200);
 
 impl Worker {
-    fn new(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<Self, String> {
+    fn new(
+        setup: WorkerSetup,
+        messages: Receiver<Control>,
+        notify: Notify,
+    ) -> Result<Self, String> {
         let bell = notify.clone();
         let wake = Arc::new(move || bell.ring());
-        let assembly = Assembly::new(setup.port, setup.tcp, wake).map_err(|error| error.to_string())?;
+        let assembly =
+            Assembly::new(setup.port, setup.tcp, wake).map_err(|error| error.to_string())?;
         Ok(Self {
             number: setup.number,
             host_name: setup.host_name,
@@ -286,7 +295,11 @@ impl Worker {
     /// One turn: frames in, timers, frames out. `None` when there is more to do at once.
     fn turn(&mut self) -> Option<Until> {
         let now = self.origin.elapsed();
-        if self.timers.deadline().is_some_and(|at| at <= self.origin + now) {
+        if self
+            .timers
+            .deadline()
+            .is_some_and(|at| at <= self.origin + now)
+        {
             self.timers.fire(self.origin + now);
         }
         let mut batch = self.batch.take().unwrap_or_default().recycle();
@@ -308,7 +321,10 @@ impl Worker {
         }
         let graph = turn.deadline.map(|at| self.origin + at);
         let blocked = blocked.then(|| self.origin + now + TX_RETRY);
-        let until = [graph, self.timers.deadline(), blocked].into_iter().flatten().min();
+        let until = [graph, self.timers.deadline(), blocked]
+            .into_iter()
+            .flatten()
+            .min();
         Some(until.map_or(Until::Woken, Until::Time))
     }
 

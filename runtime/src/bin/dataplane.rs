@@ -124,7 +124,9 @@ fn log_to_stderr(log: Log) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr);
     match log.format {
         LogFormat::Text => {
             let ansi = io::IsTerminal::is_terminal(&io::stderr());
@@ -162,7 +164,10 @@ fn demonstrate(keep: bool) -> ExitCode {
         command.arg("serve").arg("--startup-config").arg(startup);
         command
     };
-    let demo = testbed::demo::Demo { server: &server, keep };
+    let demo = testbed::demo::Demo {
+        server: &server,
+        keep,
+    };
     match testbed::demo::run(&demo, &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
