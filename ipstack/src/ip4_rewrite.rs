@@ -148,7 +148,7 @@ impl Ip4Rewrite {
             None => self.ask_for_new(now, &frame, neighbors, out),
         };
         match slot.map(|slot| neighbors.keep(slot, &frame)) {
-            Ok(Kept::Kept) => out.consume(frame),
+            Ok(Kept::Waits) => out.consume(frame),
             Ok(Kept::Replaced) => {
                 out.drop_kept(Ip4RewriteDrop::QueueReplaced, interface);
                 out.consume(frame);
