@@ -23,7 +23,7 @@ impl Sum {
     /// With `octets` added. All pieces but the last must have an even number of octets.
     #[inline]
     #[must_use]
-    pub fn add(mut self, octets: &[u8]) -> Self {
+    pub fn with(mut self, octets: &[u8]) -> Self {
         let (words, rest) = octets.as_chunks::<8>();
         for word in words {
             let word = u64::from_ne_bytes(*word);
@@ -42,7 +42,7 @@ impl Sum {
     /// the octets of transport header and payload.
     #[inline]
     #[must_use]
-    pub fn add_pseudo_header(
+    pub fn with_pseudo_header(
         self,
         source: Ipv4Addr,
         destination: Ipv4Addr,
@@ -52,8 +52,8 @@ impl Sum {
         let [s0, s1, s2, s3] = source.octets();
         let [d0, d1, d2, d3] = destination.octets();
         let [l0, l1] = len.to_be_bytes();
-        self.add(&[s0, s1, s2, s3, d0, d1, d2, d3])
-            .add(&[0, protocol, l0, l1])
+        self.with(&[s0, s1, s2, s3, d0, d1, d2, d3])
+            .with(&[0, protocol, l0, l1])
     }
 
     /// The sum, folded to 16 bits, not complemented: what a field whose completion is left to the
@@ -79,7 +79,7 @@ impl Sum {
 /// The checksum of `octets`; 0 when they include a right one.
 #[inline]
 pub fn of(octets: &[u8]) -> u16 {
-    Sum::new().add(octets).finish()
+    Sum::new().with(octets).finish()
 }
 
 /// The checksum after a 16-bit field went from `old` to `new`: RFC 1624, equation 3.
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1071_sums_to_ddf2() {
         let octets = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
-        assert_eq!(Sum::new().add(&octets).folded(), 0xddf2);
+        assert_eq!(Sum::new().with(&octets).folded(), 0xddf2);
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
             prop_assert_eq!(of(&octets), plain(&octets));
             let cut = (cut * 2).min(octets.len() & !1);
             let (a, b) = octets.split_at(cut);
-            prop_assert_eq!(Sum::new().add(a).add(b).finish(), plain(&octets));
+            prop_assert_eq!(Sum::new().with(a).with(b).finish(), plain(&octets));
         }
 
         #[test]
@@ -179,7 +179,7 @@ mod tests {
         ) {
             let (source, destination) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
             let len = u16::try_from(payload.len()).unwrap();
-            let pseudo = Sum::new().add_pseudo_header(source, destination, 6, len);
+            let pseudo = Sum::new().with_pseudo_header(source, destination, 6, len);
             payload[6..8].copy_from_slice(&pseudo.folded().to_be_bytes());
             let mut memory = vec![0xa5; 40];
             memory.extend(&payload);
@@ -188,7 +188,7 @@ mod tests {
             prop_assert!(frame.push_front(push));
             prop_assert!(complete(&mut frame));
             prop_assert!(frame.advance(push));
-            prop_assert_eq!(pseudo.add(frame.octets()).finish(), 0);
+            prop_assert_eq!(pseudo.with(frame.octets()).finish(), 0);
             prop_assert_eq!(frame.meta.checksum, Checksum::Unverified);
         }
     }

@@ -57,7 +57,7 @@ impl Fib {
     pub fn lookup(&self, destination: Ipv4Addr) -> Option<Hop> {
         let mut lengths = self.lengths;
         while lengths != 0 {
-            let len = 63 - lengths.leading_zeros();
+            let len = lengths.ilog2();
             lengths &= !(1 << len);
             let prefix = Prefix::of(destination, u8::try_from(len).unwrap_or(0));
             if let Some(route) = self.routes.get(&prefix)

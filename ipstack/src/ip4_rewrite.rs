@@ -148,7 +148,7 @@ impl Ip4Rewrite {
             None => self.ask_for_new(now, &frame, neighbors, out),
         };
         match slot.map(|slot| neighbors.keep(slot, &frame)) {
-            Ok(Kept::Kept) => out.consume(frame),
+            Ok(Kept::Waits) => out.consume(frame),
             Ok(Kept::Replaced) => {
                 out.drop_kept(Ip4RewriteDrop::QueueReplaced, interface);
                 out.consume(frame);
@@ -218,9 +218,12 @@ impl Node for Ip4Rewrite {
         batch: &mut Batch<'block>,
         out: &mut Out<'_, 'block>,
     ) {
-        let tables = self.tables.clone();
-        let interfaces = tables.interfaces.borrow();
-        let mut neighbors = tables.neighbors.borrow_mut();
+        let (interfaces, neighbors) = (
+            Rc::clone(&self.tables.interfaces),
+            Rc::clone(&self.tables.neighbors),
+        );
+        let interfaces = interfaces.borrow();
+        let mut neighbors = neighbors.borrow_mut();
         let offload = out.offload();
         // A batch is often for one neighbour.
         let mut last: Option<(IfIndex, Ipv4Addr, MacAddr)> = None;

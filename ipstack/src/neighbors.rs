@@ -131,7 +131,7 @@ pub(crate) struct NeighborSlot(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// It waits.
-    Kept,
+    Waits,
     /// It waits in the place of an earlier one, which is lost.
     Replaced,
     /// It is too large, or too much waits already.
@@ -304,7 +304,7 @@ impl Neighbors {
         self.pending_octets = after;
         let (mut buffer, kept) = match entry.pending.take() {
             Some(earlier) => (earlier.octets, Kept::Replaced),
-            None => (self.spare.pop().unwrap_or_default(), Kept::Kept),
+            None => (self.spare.pop().unwrap_or_default(), Kept::Waits),
         };
         buffer.clear();
         buffer.extend_from_slice(octets);

@@ -103,8 +103,8 @@ pub(crate) fn udp(payload: &[u8]) -> Vec<u8> {
     datagram.extend([0, 0]);
     datagram.extend(payload);
     let sum = Sum::new()
-        .add_pseudo_header(PEER_IP, OUR_IP, 17, len)
-        .add(&datagram)
+        .with_pseudo_header(PEER_IP, OUR_IP, 17, len)
+        .with(&datagram)
         .finish();
     datagram[6..8].copy_from_slice(&sum.to_be_bytes());
     datagram

@@ -72,8 +72,8 @@ fn check(frame: &Frame<'_>) -> Result<(), Udp4InputDrop> {
     if frame.meta.checksum == Checksum::Unverified && udp.checksum() != 0 {
         let (source, destination) = (header.source_addr(), header.destination_addr());
         let sum = Sum::new()
-            .add_pseudo_header(source, destination, protocol::UDP, udp.length())
-            .add(datagram);
+            .with_pseudo_header(source, destination, protocol::UDP, udp.length())
+            .with(datagram);
         if sum.finish() != 0 {
             return Err(Udp4InputDrop::BadChecksum);
         }

@@ -169,7 +169,7 @@ impl PortTable {
         match wanted {
             Match::Untagged => self.untagged,
             Match::Default => self.default,
-            Match::Single { outer, .. } => vlan(outer).exact.or(vlan(outer).loose),
+            Match::Single { outer, .. } => vlan(outer).exact.or_else(|| vlan(outer).loose),
             Match::InnerAny { outer } => vlan(outer).inner_any,
             Match::Double { outer, inner } => self.pairs.get(&(outer, inner.get())).copied(),
         }
@@ -193,7 +193,7 @@ impl PortTable {
                 let found = (vlan.pairs > 0 && inner_is_ours)
                     .then(|| self.pair(*outer, *inner))
                     .flatten()
-                    .or(vlan.inner_any.filter(|_| inner_is_ours))
+                    .or_else(|| vlan.inner_any.filter(|_| inner_is_ours))
                     .or(vlan.loose);
                 let otherwise = if vlan.is_empty() {
                     NoMatch::UnknownVid

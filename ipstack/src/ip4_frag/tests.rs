@@ -98,6 +98,8 @@ proptest! {
         let payload: Vec<u8> = (0..len).map(|n| n.to_le_bytes()[0]).collect();
         let octets = with_options(packet(1, &payload), &vec![1; options * 4]);
         let mut harness = harness();
+        // 8 octets a piece at worst.
+        (harness.slots, harness.slot_len) = (650, 2048);
         harness.node().tables.interfaces.borrow_mut().get_mut(SUB).unwrap().mtu = mtu;
         harness.input(&octets, |meta| meta.interface = SUB);
         let result = harness.run();

@@ -63,11 +63,11 @@ fn a_long_packet_is_quoted_up_to_576_octets() {
 fn nothing_is_said_where_rfc_1122_forbids_it() {
     let from = |source: &str| {
         packet_with(17, &udp(b""), |header| {
-            header.source = source.parse().unwrap()
+            header.source = source.parse().unwrap();
         })
     };
     let error = packet_with(1, &icmp(3, 3, [0; 4], &[0; 28]), |h| {
-        h.fragment = MORE_FRAGMENTS
+        h.fragment = MORE_FRAGMENTS;
     });
     let cases: [(&str, Vec<u8>); 8] = [
         ("too-short", vec![0x45; 19]),
@@ -110,7 +110,7 @@ fn one_peer_gets_six_errors_then_one_a_second_and_all_together_a_burst_of_fifty(
         assert_eq!(result.sent.len(), sent, "at {now} s");
         assert_eq!(result.drops(), [("rate-limited", 20 - sent as u64)]);
     }
-    harness.now = Duration::from_secs(60);
+    harness.now = Duration::from_mins(1);
     for host in 1..=200u8 {
         let about = packet_with(17, &udp(b""), |header| {
             header.source = Ipv4Addr::new(172, 16, 0, host);

@@ -158,14 +158,9 @@ fn model(list: &[(IfIndex, Match)], wire: &[Tag]) -> Option<IfIndex> {
         (Match::InnerAny { outer }, [o, i]) => {
             (is(outer, *o) && i.tpid == EtherType::CTAG).then_some(1)
         }
-        (Match::Single { outer, exact: true }, [o]) => is(outer, *o).then_some(2),
-        (
-            Match::Single {
-                outer,
-                exact: false,
-            },
-            [o, ..],
-        ) => is(outer, *o).then_some(2),
+        (Match::Single { outer, exact }, [o, inner @ ..]) => {
+            (is(outer, *o) && (inner.is_empty() || !exact)).then_some(2)
+        }
         (Match::Untagged, []) => Some(3),
         (Match::Default, _) => Some(4),
         _ => None,
