@@ -34,7 +34,8 @@ fn complain(error: &dyn Error) -> ExitCode {
     let mut text = format!("dataplane: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         cause = error.source();
     }
     say(&mut io::stderr(), &text);
