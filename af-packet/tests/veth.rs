@@ -167,6 +167,35 @@ fn tags_are_received_as_metadata_and_sent_inline() {
 }
 
 #[test]
+fn full_size_frames_leave_with_any_tags_and_longer_ones_are_refused() {
+    if !namespace() {
+        return;
+    }
+    let (ctag, stag) = (tag(EtherType::CTAG, 1), tag(EtherType::STAG, 2));
+    for vnet_hdr in [true, false] {
+        let options = Options {
+            vnet_hdr,
+            ..small(&Options::default())
+        };
+        let (mut a, mut b) = (open("a", &options), open("b", &options));
+        for tags in [vec![], vec![ctag], vec![stag], vec![stag, ctag]] {
+            // Drivers make room for one tag beside a full packet, and block at more.
+            let most = if tags.len() == 2 { 1496 } else { 1500 };
+            let full = ethernet(B, A, &tags, EXPERIMENT, &vec![1; most]);
+            let longer = ethernet(B, A, &tags, EXPERIMENT, &vec![1; most + 1]);
+            assert!(!send(&mut a, &longer), "{tags:?}");
+            if send(&mut a, &full) {
+                assert!(!a.pending(), "{tags:?} {vnet_hdr}: the head is blocked");
+                receive(&mut b, 1);
+            } else {
+                // Without offloads af_packet makes room for a C-tag only.
+                assert!(!vnet_hdr && tags[0] == stag, "{tags:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_lone_frame_is_seen_long_before_the_retire_timeout_without_spurious_wakes() {
     if !namespace() {
         return;
@@ -439,6 +468,13 @@ fn attach_anew(options: &Options) {
     let wake = a.wait(Some(WAIT), &[]).unwrap();
     assert_eq!(wake.error, Some(libc_enetdown()));
     assert!(matches!(a.attach(&before), Err(AttachError::Gone { .. })));
+    // Reported, it does not wake again.
+    let slept = (0..5).any(|_| {
+        let before = Instant::now();
+        let quiet = a.wait(Some(Duration::from_millis(30)), &[]).unwrap();
+        quiet == af_packet::Wake::default() && before.elapsed() >= Duration::from_millis(30)
+    });
+    assert!(slept);
     let events = monitor.events().unwrap();
     assert_eq!((events.len(), &events[0].link), (1, &None));
     assert!(send(&mut a, &ethernet(B, A, &[], EXPERIMENT, &[2; 60])));
