@@ -287,6 +287,11 @@ impl Assembly {
     fn set_interface(&self, plan: &Plan, planned: &PlannedInterface) {
         let link = self.link.as_ref();
         let kernel_mtu = link.map_or(0, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX));
+        // The kernel makes room for one tag beyond the MTU; a second one counts towards it.
+        let pair = |(sub, matches): &(PlannedInterface, vlan::Match)| {
+            sub.index == planned.index && matches!(matches, vlan::Match::Double { .. })
+        };
+        let room = kernel_mtu.saturating_sub(if plan.subs.iter().any(pair) { 4 } else { 0 });
         let interface = Interface {
             name: planned.name.clone(),
             mac: plan
@@ -294,10 +299,12 @@ impl Assembly {
                 .or_else(|| link.map(|link| link.mac))
                 .unwrap_or_default(),
             // Never more than the kernel sends, whatever is configured.
-            mtu: planned.mtu.map_or(kernel_mtu, |mtu| mtu.min(kernel_mtu)),
+            mtu: planned.mtu.map_or(room, |mtu| mtu.min(room)),
             up: planned.up && link.is_some_and(LinkInfo::is_running),
         };
-        self.interfaces.borrow_mut().set(planned.index, interface);
+        self.interfaces
+            .borrow_mut()
+            .set(planned.index, interface);
     }
 
     /// Listens on `address` (unspecified: all of ours) and `port`.
