@@ -111,4 +111,4 @@ impl Node for Tcp4Input {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

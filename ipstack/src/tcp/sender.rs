@@ -73,6 +73,8 @@ pub(crate) struct Sender {
     lost_to: Seq,
     /// Of that, what lies before has been sent again.
     resent_to: Seq,
+    /// The first loss of a recovery is sent again whatever the window (RFC 6675, section 5).
+    first_owed: bool,
     /// Duplicate acknowledgements in a row, from a peer without SACK.
     duplicates: u8,
     /// When gaps below `reorder_edge` become losses.
@@ -101,6 +103,7 @@ impl Sender {
             recovery: None,
             lost_to: tcb.una,
             resent_to: tcb.una,
+            first_owed: false,
             duplicates: 0,
             reorder_at: None,
             reorder_edge: tcb.una,
@@ -185,13 +188,13 @@ impl Sender {
         self.gaps(self.resent_to.max(tcb.una), self.lost_to).next()
     }
 
-    /// As [`Self::next_resend`], cut to the window; at least a segment is allowed when nothing is
-    /// in flight.
+    /// As [`Self::next_resend`], cut to the window; a segment is allowed in any case when nothing
+    /// is in flight or the recovery has just begun.
     pub(crate) fn allowed_resend(&self, tcb: &Tcb, mss: usize) -> Option<Resend> {
         let gap = self.next_resend(tcb)?;
         let pipe = self.pipe(tcb);
         let mut allowed = self.congestion.cwnd.saturating_sub(pipe);
-        if pipe == 0 {
+        if pipe == 0 || self.first_owed {
             allowed = allowed.max(mss);
         }
         // Whole segments, unless the gap ends before.
@@ -210,6 +213,7 @@ impl Sender {
     /// `range` was sent again.
     pub(crate) fn on_resent(&mut self, range: Resend, now: Duration) {
         self.resent_to = self.resent_to.max(range.to);
+        self.first_owed = false;
         self.sent_at = now;
         // Karn: what is acknowledged now may be either copy.
         self.sample = None;
@@ -291,12 +295,14 @@ impl Sender {
         self.lost_to = self.lost_to.max(tcb.una);
         if self.recovery.is_some_and(|point| !tcb.una.before(point)) {
             self.recovery = None;
+            self.first_owed = false;
         }
         if acked > 0 {
             self.duplicates = 0;
             if self.recovery.is_some() && !tcb.sack {
                 // A partial acknowledgement shows the next hole (RFC 6582).
                 self.lost_to = self.lost_to.max(tcb.una.add(mss).min(tcb.snd_max));
+                self.first_owed = true;
             }
         }
         if acked > 0 {
@@ -324,6 +330,7 @@ impl Sender {
         if self.duplicates == 3 && self.recovery.is_none() {
             let flight = tcb.snd_max.since(tcb.una);
             self.recovery = Some(tcb.snd_max);
+            self.first_owed = true;
             self.lost_to = tcb.una.add(mss).min(tcb.snd_max);
             self.resent_to = tcb.una;
             self.congestion.on_loss(flight);
@@ -429,6 +436,7 @@ impl Sender {
             let lost = self.next_resend(tcb).is_some();
             let new = lost && self.recovery.is_none();
             if new {
+                self.first_owed = true;
                 self.recovery = Some(tcb.snd_max);
                 self.congestion.on_loss(flight);
             }

@@ -449,7 +449,7 @@ impl Core {
                 at[2] = Some(flow.active_at.max(conn.sender.progress_at) + STALL);
             }
         }
-        if owes || conn.state.awaits_ack_of_fin() {
+        if conn.tcb.una != conn.tcb.snd_max || conn.state.awaits_ack_of_fin() {
             let limit = if conn.state.awaits_ack_of_fin() {
                 config.closing.min(config.user_timeout)
             } else {
@@ -500,7 +500,8 @@ impl Core {
         }
         let next = at.into_iter().flatten().min();
         let next = next.unwrap_or(now + config.keepalive_interval);
-        self.flow_timers.set(index, next.max(now));
+        // Whatever was due has been done: never again at once, lest the worker spins.
+        self.flow_timers.set(index, next.max(now + RETRY));
     }
 
     /// Why the connection is to be given up, if it is.

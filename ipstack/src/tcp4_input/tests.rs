@@ -232,7 +232,7 @@ impl Bed {
         list.into_iter().map(|info| info.state).collect()
     }
 
-    fn write(&mut self, octets: &[u8]) -> Vec<Seen> {
+    pub(crate) fn write(&mut self, octets: &[u8]) -> Vec<Seen> {
         self.script.write.borrow_mut().extend(octets);
         self.script.wake();
         self.run()
