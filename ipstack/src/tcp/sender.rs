@@ -16,11 +16,12 @@ use super::conn::Tcb;
 use super::segment::SACK_BLOCKS_MAX;
 use super::seq::Seq;
 
-/// SACKed ranges remembered. What a peer reports beyond is forgotten, and sent again if need be.
+/// Ranges remembered that were acknowledged selectively. What a peer reports beyond is forgotten,
+/// and sent again if need be.
 pub(crate) const SACK_RANGES_MAX: usize = 64;
 
 const RTO_MIN: Duration = Duration::from_millis(200);
-const RTO_MAX: Duration = Duration::from_secs(60);
+const RTO_MAX: Duration = Duration::from_mins(1);
 const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// The tail-loss probe waits at least this long (RFC 8985 names no minimum; Linux's is 2 ticks).
 const PROBE_MIN: Duration = Duration::from_millis(10);
@@ -65,11 +66,11 @@ pub(crate) struct Sender {
     rto: Duration,
     /// A segment being timed: the number that acknowledges it, when it was sent.
     sample: Option<(Seq, Duration)>,
-    /// SACKed ranges, in order, apart, all after SND.UNA.
+    /// Ranges acknowledged selectively, in order, apart, all after SND.UNA.
     board: Vec<(Seq, Seq)>,
     /// Recovery ends when this is acknowledged.
     recovery: Option<Seq>,
-    /// Whatever lies before, and is not SACKed, is lost.
+    /// Whatever lies before, and is not acknowledged selectively, is lost.
     lost_to: Seq,
     /// Of that, what lies before has been sent again.
     resent_to: Seq,
@@ -158,7 +159,8 @@ impl Sender {
         (limit, free.min(self.congestion.cwnd.saturating_sub(pipe)))
     }
 
-    /// Octets in flight by RFC 6675: neither SACKed nor lost and not yet sent again.
+    /// Octets in flight by RFC 6675: neither acknowledged selectively, nor lost and not yet sent
+    /// again.
     fn pipe(&self, tcb: &Tcb) -> usize {
         let flight = tcb.snd_max.since(tcb.una);
         let sacked: usize = self.board.iter().map(|(from, to)| to.since(*from)).sum();
@@ -169,7 +171,7 @@ impl Sender {
         flight.saturating_sub(sacked + lost)
     }
 
-    /// The ranges of `from..to` that are not SACKed.
+    /// The ranges of `from..to` that are not acknowledged selectively.
     fn gaps(&self, from: Seq, to: Seq) -> impl Iterator<Item = Resend> + use<'_> {
         let ends = self.board.iter().copied().chain(std::iter::once((to, to)));
         ends.scan(from, move |at, (start, end)| {
@@ -395,7 +397,8 @@ impl Sender {
         self.board.drain(at + 1..at + overlaps);
     }
 
-    /// Gives gaps below the highest SACKed octet a quarter of a round trip to be mere reordering.
+    /// Gives gaps below the highest octet on the board a quarter of a round trip to be mere
+    /// reordering.
     fn watch_gaps(&mut self, now: Duration) {
         let Some((_, edge)) = self.board.last().copied() else {
             self.reorder_at = None;
