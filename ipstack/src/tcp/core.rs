@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use dataplane::{IfIndex, SharedInterfaces};
@@ -33,7 +34,7 @@ const MTU_FALLBACK: u16 = 1500;
 pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// How long a path MTU is believed (RFC 1191, section 6.3).
-pub(super) const PMTU_AGE: Duration = Duration::from_secs(600);
+pub(super) const PMTU_AGE: Duration = Duration::from_mins(10);
 
 /// Challenge acknowledgements are this far apart on one connection; one is enough for a peer that
 /// restarted, which sends its SYN again after a second.
@@ -140,6 +141,8 @@ pub(crate) struct Core {
     pub(crate) draining: bool,
     /// Futures to drop once nothing is borrowed: they may do what they like then.
     pub(crate) dead: Vec<Connection>,
+    /// Tasks elsewhere to wake then.
+    pub(super) others: Vec<Waker>,
 }
 
 impl Core {
@@ -171,6 +174,7 @@ impl Core {
             cookies_until: None,
             draining: false,
             dead: Vec::new(),
+            others: Vec::new(),
         }
     }
 
@@ -197,6 +201,13 @@ impl Core {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// A turn begins at `now`. Wheels without deadlines skip the time since the last.
+    pub(crate) fn begin_turn(&mut self, now: Duration) {
+        self.flow_timers.skip_to(now);
+        self.half_open_timers.skip_to(now);
+        self.time_wait_timers.skip_to(now);
     }
 
     /// Puts flow `index` among those to serve.
@@ -323,6 +334,7 @@ impl Core {
         let served = flow.future.is_some() || flow.service.is_some();
         let key = {
             let mut conn = conn.borrow_mut();
+            self.others.extend(conn.take_others().into_iter().flatten());
             if let Some(kind) = fate {
                 conn.state = State::Closed;
                 conn.fate = Some(kind);
