@@ -118,6 +118,9 @@ impl<N: Node> Wired for WiredNode<N> {
 pub struct NodeInfo {
     /// [`Node::NAME`].
     pub name: &'static str,
+    /// The node's type with its path, for example `vlan::dot1q_demux::Dot1qDemux`: in a tree with
+    /// a file per node it tells the file.
+    pub type_name: &'static str,
     /// Each arc's name and the node it leads to.
     pub arcs: Vec<(&'static str, usize)>,
     /// The drop reasons, in the order of [`NodeCounters::drops`].
@@ -153,6 +156,7 @@ impl GraphBuilder {
         self.drafts.push(Draft {
             info: NodeInfo {
                 name: N::NAME,
+                type_name: std::any::type_name::<N>(),
                 arcs: Vec::new(),
                 drops: N::Drop::ALL.iter().map(|drop| drop.name()).collect(),
             },

@@ -557,3 +557,36 @@ pub(super) fn memory_max(config: &TcpConfig) -> usize {
         + config.half_open_max * half_open
         + config.time_wait_max * time_wait
 }
+
+#[cfg(test)]
+impl Core {
+    pub(crate) fn deadlines(&self) -> String {
+        format!(
+            "ready {}, wakes {}, flows {:?}, half-open {:?}, time-wait {:?}, retry {:?}",
+            self.ready.len(),
+            self.shared.wakes.is_empty(),
+            self.flow_timers.next(),
+            self.half_open_timers.next(),
+            self.time_wait_timers.next(),
+            self.retry_at
+        )
+    }
+
+    /// Whether nothing can be forgotten: every flow, half-open connection and TIME-WAIT record has
+    /// a deadline.
+    pub(crate) fn all_have_deadlines(&self) -> bool {
+        let flows = self.flows.iter();
+        let half_open = self.half_open.iter();
+        let time_waits = self.time_waits.iter();
+        flows
+            .map(|(at, _)| at)
+            .all(|at| self.flow_timers.contains(at))
+            && half_open
+                .map(|(at, _)| at)
+                .all(|at| self.half_open_timers.contains(at))
+            && time_waits
+                .map(|(at, _)| at)
+                .all(|at| self.time_wait_timers.contains(at))
+            && self.flow_timers.len() == self.flows.len()
+    }
+}

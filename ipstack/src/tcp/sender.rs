@@ -41,8 +41,11 @@ pub(crate) struct Resend {
 pub(crate) enum Due {
     /// Nothing, yet.
     Nothing,
-    /// Gaps below what was selectively acknowledged are losses.
-    Loss,
+    /// Gaps below what was selectively acknowledged are losses; `new`: the first of a recovery.
+    Loss {
+        /// Whether the window was reduced for it.
+        new: bool,
+    },
     /// No acknowledgement for too long.
     Timeout,
     /// The last segment should be sent once more, to provoke an acknowledgement.
@@ -266,6 +269,9 @@ impl Sender {
         let flight = tcb.snd_max.since(tcb.una);
         if acked > 0 {
             self.progress_at = now;
+            // Karn keeps a backed-off timeout until there is a sample. Without timestamps there is
+            // none while losses last, so it comes back by halves.
+            self.rto = self.rto_base().max(self.rto / 2);
             if let Some((end, sent_at)) = self.sample
                 && !tcb.una.before(end)
             {
@@ -340,8 +346,14 @@ impl Sender {
                 self.srtt = Some((srtt * 7 + rtt) / 8);
             }
         }
-        let srtt = self.srtt.unwrap_or(rtt);
-        self.rto = (srtt + 4 * self.rttvar).clamp(RTO_MIN, RTO_MAX);
+        self.rto = self.rto_base();
+    }
+
+    /// The timeout without backing off.
+    fn rto_base(&self) -> Duration {
+        self.srtt.map_or(RTO_INITIAL, |srtt| {
+            (srtt + 4 * self.rttvar).clamp(RTO_MIN, RTO_MAX)
+        })
     }
 
     fn forget_before(&mut self, una: Seq) {
@@ -415,13 +427,18 @@ impl Sender {
             self.reorder_at = None;
             self.lost_to = self.lost_to.max(self.reorder_edge.min(tcb.snd_max));
             let lost = self.next_resend(tcb).is_some();
-            if lost && self.recovery.is_none() {
+            let new = lost && self.recovery.is_none();
+            if new {
                 self.recovery = Some(tcb.snd_max);
                 self.congestion.on_loss(flight);
             }
             self.watch_gaps(now);
             self.probe_at = None;
-            return if lost { Due::Loss } else { Due::Nothing };
+            return if lost {
+                Due::Loss { new }
+            } else {
+                Due::Nothing
+            };
         }
         if self.probe_at.is_some_and(|at| at <= now) {
             self.probe_at = None;

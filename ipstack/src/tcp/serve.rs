@@ -256,8 +256,8 @@ impl Core {
             conn.sender.due(&tcb, mss, now)
         };
         match due {
-            Due::Nothing => {}
-            Due::Loss => self.shared.count(|c| c.fast_recoveries += 1),
+            Due::Nothing | Due::Loss { new: false } => {}
+            Due::Loss { new: true } => self.shared.count(|c| c.fast_recoveries += 1),
             Due::Timeout => self.shared.count(|c| c.retransmission_timeouts += 1),
             Due::Probe(range) => {
                 self.shared.count(|c| c.tail_loss_probes += 1);
@@ -443,7 +443,9 @@ impl Core {
             // "At once" after everything was sent is a promise smoltcp does not keep.
             at[0] = poll_at.map(|at| conn.sender.unclock(at).max(now + RETRY));
             at[1] = conn.sender.deadline();
-            if owes && at[0].is_none() && at[1].is_none() {
+            // With the peer's window closed, smoltcp's probes alone keep the connection going.
+            let own = at[1].is_some() && conn.tcb.send_window() > 0;
+            if owes && at[0].is_none() && !own {
                 at[2] = Some(flow.active_at.max(conn.sender.progress_at) + STALL);
             }
         }
