@@ -6,8 +6,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::batch::{Batch, recycle};
-use crate::counters::{Counters, NodeCounters};
+use crate::counters::{Counters, InterfaceCounters, NodeCounters};
 use crate::frame::Frame;
+use crate::interface::IfIndex;
 use crate::label::Label;
 use crate::node::Node;
 use crate::observe::Observer;
@@ -364,6 +365,11 @@ impl Graph {
             };
         }
         self.counters.interfaces.clear();
+    }
+
+    /// Sets the counters of `interface` to 0: its number is about to mean another one.
+    pub fn clear_interface(&mut self, interface: IfIndex) {
+        *self.counters.interface(interface) = InterfaceCounters::default();
     }
 
     /// The nodes' names, in the order of [`Counters::nodes`].

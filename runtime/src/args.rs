@@ -29,6 +29,8 @@ Examples:
   The same from VPP's configuration files:
       dataplane serve --startup-config startup.conf
       dataplane serve --vpp-config vpp.conf
+  Ask it how it is doing:
+      dataplane ctl show interface
   Check a configuration, and see it as TOML:
       dataplane check --startup-config startup.conf --print toml
 
@@ -58,6 +60,25 @@ pub enum Action {
     Demo(Demo),
     /// Check a configuration without running it
     Check(Check),
+    /// Ask a running server, or change what it does
+    ///
+    /// With COMMAND: does it, and exits with 1 if it failed. Without: reads commands from the
+    /// terminal (? explains, tab completes) or from standard input.
+    Ctl(Ctl),
+}
+
+/// `dataplane ctl`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Ctl {
+    /// The server's operator socket [default: /run/dataplane/cli.sock]
+    #[arg(short, long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print tables as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The command, for example: show interface
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
 }
 
 /// `dataplane demo`.
@@ -121,6 +142,9 @@ pub struct Source {
     #[arg(long, value_name = "FILE", help_heading = "From a file instead")]
     pub config: Option<PathBuf>,
 
+    /// Operator socket, for dataplane ctl and vppctl [default: /run/dataplane/cli.sock]
+    #[arg(long, value_name = "PATH", help_heading = "Operation")]
+    pub cli_listen: Option<PathBuf>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
@@ -221,6 +245,9 @@ impl Source {
 
     /// What the flags for all sources say goes before what a file says.
     fn overrule(&self, config: &mut Config) {
+        if let Some(path) = &self.cli_listen {
+            config.cli_listen = Some(path.clone());
+        }
         if let Some(format) = self.log_format {
             config.log.format = format;
         }

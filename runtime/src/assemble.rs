@@ -158,7 +158,7 @@ impl Assembly {
         result
     }
 
-    fn take_away(&self, old: &Plan, new: &Plan) {
+    fn take_away(&mut self, old: &Plan, new: &Plan) {
         for route in old
             .routes
             .iter()
@@ -191,6 +191,7 @@ impl Assembly {
             if !new.interfaces().any(|one| one.index == gone.0.index) {
                 self.tables.remove_interface(gone.0.index);
                 self.interfaces.borrow_mut().remove(gone.0.index);
+                self.graph.clear_interface(gone.0.index);
             }
         }
     }

@@ -3,7 +3,10 @@
 
 pub mod args;
 pub mod assemble;
+pub mod cli;
 pub mod config;
+pub mod controller;
+pub mod ctl;
 pub mod error;
 pub mod http;
 pub mod notify;
@@ -18,4 +21,5 @@ pub mod words;
 pub mod worker;
 
 pub use config::Config;
+pub use controller::Controller;
 pub use supervisor::{Event, Prepared, Runtime, StartError};

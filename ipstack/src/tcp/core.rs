@@ -515,7 +515,7 @@ impl Core {
         }
     }
 
-    pub(super) fn connections(&self, now: Duration) -> Vec<ConnectionInfo> {
+    pub(super) fn connections(&self, now: Duration, max: usize) -> Vec<ConnectionInfo> {
         let bare = |key: &Key, state: State| ConnectionInfo {
             local: key.local,
             remote: key.remote,
@@ -550,7 +550,7 @@ impl Core {
         let half_open = half_open.map(|(_, record)| bare(&record.key, State::SynReceived));
         let time_waits = self.time_waits.iter();
         let time_waits = time_waits.map(|(_, record)| bare(&record.key, State::TimeWait));
-        flows.chain(half_open).chain(time_waits).collect()
+        flows.chain(half_open).chain(time_waits).take(max).collect()
     }
 }
 

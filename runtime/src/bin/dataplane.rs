@@ -8,9 +8,13 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser as _;
-use runtime::args::{Action, Args, Check, Source};
+use runtime::args::{Action, Args, Check, Ctl, Source};
+use runtime::cli::listen::{self, Listener};
+use runtime::cli::operator::Operator;
+use runtime::cli::server::Server;
 use runtime::config::{Log, LogFormat, LogLevel};
-use runtime::{Event, Prepared, Runtime, privileges};
+use runtime::words::Word;
+use runtime::{Event, Prepared, Runtime, ctl, privileges};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::filter::LevelFilter;
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
         Action::Serve(source) => serve(&source),
         Action::Demo(demo) => demonstrate(demo.keep),
         Action::Check(check) => self::check(&check),
+        Action::Ctl(ctl) => control(&ctl),
     }
 }
 
@@ -56,10 +61,17 @@ fn serve(source: &Source) -> ExitCode {
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
+    let cli_listen = loaded.config.cli_listen.clone();
     let prepared = match Prepared::open(loaded.config) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };
+    // Before privileges are given up, which the folder may ask for.
+    let listener =
+        match cli_listen.map_or_else(default_listener, |path| Listener::bind(&path).map(Some)) {
+            Ok(listener) => listener,
+            Err(error) => return complain(&error),
+        };
     if let Err(error) = privileges::give_up() {
         return complain(&error);
     }
@@ -68,8 +80,61 @@ fn serve(source: &Source) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
-    match prepared.start() {
-        Ok(runtime) => follow(runtime, signals),
+    let runtime = match prepared.start() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error),
+    };
+    let operators = listener.map(|listener| {
+        let path = listener.path().display().to_string();
+        tracing::info!("operators: dataplane ctl -s {path}");
+        Server::start(listener, Operator::new(runtime.controller().clone()))
+    });
+    match operators.transpose() {
+        // Operators are served until the end of this.
+        Ok(_operators) => follow(runtime, signals),
+        Err(error) => complain(&error),
+    }
+}
+
+/// The operator socket where nobody said where; none, if it can be nowhere.
+fn default_listener() -> Result<Option<Listener>, listen::ListenError> {
+    match listen::bind_default() {
+        Ok(listener) => Ok(Some(listener)),
+        Err(reasons) => {
+            for reason in reasons {
+                tracing::info!("no operator socket at its default place: {reason}");
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// `dataplane ctl`.
+fn control(args: &Ctl) -> ExitCode {
+    let stream = match ctl::connect(args.socket.as_deref()) {
+        Ok(stream) => stream,
+        Err(error) => return complain(&error),
+    };
+    let words: Vec<_> = args.command.iter().map(|word| Word::quote(word)).collect();
+    // One word with blanks is a whole line, as vppctl has it.
+    let mut line = match args.command.as_slice() {
+        [line] => line.clone(),
+        _ => words.join(" "),
+    };
+    if args.json {
+        line.push_str(" json");
+    }
+    let mut out = io::stdout();
+    let outcome = if !args.command.is_empty() {
+        ctl::command(&stream, &line, &mut out)
+    } else if ctl::is_interactive() {
+        ctl::interactive(&stream).map(|()| true)
+    } else {
+        ctl::lines(&stream, io::stdin().lock(), &mut out)
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => complain(&error),
     }
 }
