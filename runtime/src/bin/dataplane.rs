@@ -3,13 +3,17 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
+#[cfg(feature = "demo")]
 use std::path::Path;
-use std::process::{Command, ExitCode};
+#[cfg(feature = "demo")]
+use std::process::Command;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use runtime::args::{Action, Args, Check, Source};
+use runtime::args::{Action, Args, Check, Ready, Source};
 use runtime::config::{Log, LogFormat, LogLevel};
+use runtime::ready::{self, ReadyFile, ReadyFileError};
 use runtime::{Event, Prepared, Runtime, privileges};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,22 +28,34 @@ const PATIENCE: Duration = Duration::from_secs(4);
 fn main() -> ExitCode {
     match Args::parse().action {
         Action::Serve(source) => serve(&source),
+        #[cfg(feature = "demo")]
         Action::Demo(demo) => demonstrate(demo.keep),
         Action::Check(check) => self::check(&check),
+        Action::Ready(ready) => look_whether_ready(&ready),
+        Action::Completions(completions) => printed(completions.print(&mut io::stdout())),
+        Action::Man(man) => printed(man.print(&mut io::stdout())),
     }
 }
 
 /// Prints one sentence, and what caused it, on standard error.
 fn complain(error: &dyn Error) -> ExitCode {
-    let mut text = format!("dataplane: {error}");
+    say(
+        &mut io::stderr(),
+        &format!("dataplane: {}", sentence(error)),
+    );
+    ExitCode::from(BAD_INPUT)
+}
+
+/// What happened, and what caused it.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    say(&mut io::stderr(), &text);
-    ExitCode::from(BAD_INPUT)
+    text
 }
 
 /// A line for whoever reads; nobody may be there any more.
@@ -56,6 +72,15 @@ fn serve(source: &Source) -> ExitCode {
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
+    let ready_file = match source
+        .ready_file
+        .as_deref()
+        .map(ReadyFile::create)
+        .transpose()
+    {
+        Ok(ready_file) => ready_file,
+        Err(error) => return complain(&error),
+    };
     let prepared = match Prepared::open(loaded.config) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
@@ -69,13 +94,13 @@ fn serve(source: &Source) -> ExitCode {
         Err(error) => return complain(&error),
     };
     match prepared.start() {
-        Ok(runtime) => follow(runtime, signals),
+        Ok(runtime) => follow(runtime, signals, ready_file),
         Err(error) => complain(&error),
     }
 }
 
 /// Tells what happens until a signal or the end.
-fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
+fn follow(runtime: Runtime, mut signals: Signals, mut ready_file: Option<ReadyFile>) -> ExitCode {
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
@@ -97,7 +122,9 @@ fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
                     let list: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
                     let list = if list.is_empty() { "no HTTP server configured".to_owned() }
                         else { list.join(", ") };
-                    say(&mut io::stdout(), &format!("ready: {list}"));
+                    let line = format!("ready: {list}");
+                    tell(&mut ready_file, |file| file.ready(&line));
+                    say(&mut io::stdout(), &line);
                 }
                 Ok(Event::Died(why)) => {
                     tracing::error!("{why}");
@@ -111,10 +138,45 @@ fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
             },
         }
     };
+    tell(&mut ready_file, ReadyFile::not_ready);
     runtime.shutdown(PATIENCE);
     handle.close();
     let _ = listener.join();
     code
+}
+
+/// Brings the ready file up to date, if there is one; a full disk is no reason to stop serving.
+fn tell(
+    file: &mut Option<ReadyFile>,
+    what: impl FnOnce(&mut ReadyFile) -> Result<(), ReadyFileError>,
+) {
+    if let Some(Err(error)) = file.as_mut().map(what) {
+        tracing::error!("{}", sentence(&error));
+    }
+}
+
+fn look_whether_ready(ready: &Ready) -> ExitCode {
+    match ready::look(&ready.file) {
+        Ok(line) => {
+            say(&mut io::stdout(), &line);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How printing went; a reader that has gone is content.
+fn printed(result: io::Result<()>) -> ExitCode {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn log_to_stderr(log: Log) {
@@ -155,6 +217,7 @@ fn check(check: &Check) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+#[cfg(feature = "demo")]
 fn demonstrate(keep: bool) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
