@@ -12,6 +12,7 @@ pub mod http;
 pub mod notify;
 pub mod plan;
 pub mod privileges;
+pub mod ready;
 pub mod snapshot;
 pub mod startup_conf;
 pub mod supervisor;
