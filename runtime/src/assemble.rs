@@ -303,9 +303,7 @@ impl Assembly {
             mtu: planned.mtu.map_or(room, |mtu| mtu.min(room)),
             up: planned.up && link.is_some_and(LinkInfo::is_running),
         };
-        self.interfaces
-            .borrow_mut()
-            .set(planned.index, interface);
+        self.interfaces.borrow_mut().set(planned.index, interface);
     }
 
     /// Listens on `address` (unspecified: all of ours) and `port`.

@@ -131,10 +131,7 @@ fn bar(image: &mut String, class: &str, (x, y): (f64, f64), length: f64) {
 }
 
 fn text(image: &mut String, (x, y): (f64, f64), class: &str, text: &str) {
-    let _ = write!(
-        image,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">"
-    );
+    let _ = write!(image, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">");
     for character in text.chars() {
         match character {
             '<' => image.push_str("&lt;"),
