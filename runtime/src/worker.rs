@@ -13,12 +13,14 @@ use af_packet::{Device, Fanout, FanoutGroup, LinkInfo};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use dataplane::{Batch, IfIndex};
 use ipstack::tcp::TcpConfig;
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::assemble::Assembly;
 use crate::http::HttpService;
 use crate::notify::Notify;
 use crate::plan::Plan;
 use crate::snapshot::WorkerSnapshot;
+use crate::spin::Spin;
 use crate::timers::Timers;
 
 /// A port to listen on, and who serves it.
@@ -158,7 +160,7 @@ fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Resul
     while worker.hear() {
         let idle_until = worker.turn();
         if let Some(until) = idle_until {
-            worker.sleep(until);
+            worker.rest(until);
         }
     }
     Ok(())
@@ -181,6 +183,7 @@ struct Worker {
     draining: bool,
     /// Turns taken.
     turns: u64,
+    spin: Spin,
 }
 
 /// When a worker has to look again at the latest.
@@ -195,6 +198,14 @@ enum Until {
 /// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
 /// sign when slots come free.
 const TX_RETRY: Duration = Duration::from_micros(200);
+
+/// Processors of the machine; who sends frames need not be kept to ours.
+fn processors() -> usize {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    online
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(1)
+}
 
 impl Worker {
     fn new(
@@ -220,6 +231,7 @@ impl Worker {
             batch: Some(Batch::new()),
             origin: Instant::now(),
             draining: false,
+            spin: Spin::new(processors()),
             turns: 0,
         })
     }
@@ -338,26 +350,51 @@ impl Worker {
         Some(until.map_or(Until::Woken, Until::Time))
     }
 
-    /// Sleeps until a frame, a message or `until`.
-    fn sleep(&mut self, until: Until) {
-        let timeout = match until {
-            Until::Woken => None,
-            Until::Time(at) => Some(at.saturating_duration_since(Instant::now())),
-        };
-        self.notify.sleeping();
-        // Work that was published before the bell was set is seen here.
-        let woken = !self.messages.is_empty() || self.assembly.tcp.is_woken();
-        if !woken {
-            match self.device.wait(timeout, &[self.notify.as_fd()]) {
-                // The supervisor hears of the interface from the kernel and tells us.
-                Ok(wake) => {
-                    if let Some(errno) = wake.error {
-                        tracing::debug!(interface = self.host_name, errno, "the link reported");
-                    }
+    /// Looks for work a little longer where that has paid, then sleeps until a frame, a message or
+    /// `until`.
+    fn rest(&mut self, until: Until) {
+        let window = self.spin.window();
+        if !window.is_zero() {
+            let start = Instant::now();
+            let end = match until {
+                Until::Time(at) => at.min(start + window),
+                Until::Woken => start + window,
+            };
+            while Instant::now() < end {
+                if self.device.is_ready() || self.has_orders() {
+                    return;
                 }
-                Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
+                std::hint::spin_loop();
             }
         }
+        self.notify.sleeping();
+        // Work that was published before the bell was set is seen here.
+        if !self.has_orders() {
+            self.sleep(until);
+        }
         self.notify.awake();
+    }
+
+    /// Whether somebody told us something, or a connection wants to be polled.
+    fn has_orders(&self) -> bool {
+        !self.messages.is_empty() || self.assembly.tcp.is_woken()
+    }
+
+    fn sleep(&mut self, until: Until) {
+        let start = Instant::now();
+        let timeout = match until {
+            Until::Woken => None,
+            Until::Time(at) => Some(at.saturating_duration_since(start)),
+        };
+        match self.device.wait(timeout, &[self.notify.as_fd()]) {
+            Ok(wake) => {
+                self.spin.slept(start.elapsed(), wake.rx);
+                // The supervisor hears of the interface from the kernel and tells us.
+                if let Some(errno) = wake.error {
+                    tracing::debug!(interface = self.host_name, errno, "the link reported");
+                }
+            }
+            Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
+        }
     }
 }
