@@ -122,6 +122,11 @@ pub fn run(
             source,
         })?;
     }
+    let mut notes = vec![pinning(client_cpu, server_cpu), generators(options)];
+    notes.extend(
+        vitals::congestion_control()
+            .map(|name| format!("the kernel's congestion control is {name}")),
+    );
     let mut race = Race {
         options,
         stopped,
@@ -130,7 +135,7 @@ pub fn run(
         server_cpu,
         results: Results {
             machine: vitals::machine(),
-            notes: vec![pinning(client_cpu, server_cpu), generators(options)],
+            notes,
             seconds: options.seconds,
             contestants: (options.contestants.iter())
                 .map(|contestant| (contestant.name(), Samples::new()))
