@@ -127,6 +127,8 @@ pub fn run(
         vitals::congestion_control()
             .map(|name| format!("the kernel's congestion control is {name}")),
     );
+    // Whoever else wants a CPU slows both servers, and the one in userspace more.
+    notes.extend(vitals::load_average().map(|load| format!("load average {load:.2} before")));
     let mut race = Race {
         options,
         stopped,

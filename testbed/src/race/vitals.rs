@@ -53,6 +53,12 @@ pub fn congestion_control() -> Option<String> {
     Some(name.trim().to_owned())
 }
 
+/// Processes that wanted a CPU during the last minute, on average.
+pub fn load_average() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
 /// In words: processor, number of CPUs, kernel.
 pub fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
