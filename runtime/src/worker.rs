@@ -48,6 +48,10 @@ pub enum Control {
     },
     /// The kernel's interface as it is now; `None`: there is none.
     Link(Option<LinkInfo>),
+    /// Ping somebody, or wait for the answers to somebody else's ping.
+    Ping(PingOrder),
+    /// Wait no longer for the answers to this ping.
+    PingEnd(u16),
     /// Tell how you are.
     Snapshot(Sender<WorkerSnapshot>),
     /// Set every counter to 0.
@@ -56,6 +60,19 @@ pub enum Control {
     Drain,
     /// End now.
     Stop,
+}
+
+/// An echo request, of which every worker of the port is told: the answer may reach any.
+#[derive(Clone, Debug)]
+pub struct PingOrder {
+    /// What to send, if this worker is to send it.
+    pub order: Option<ipstack::ping::Order>,
+    /// The ping's identifier.
+    pub identifier: u16,
+    /// Where to tell what happens, by the clock on the wall.
+    pub events: Sender<(Instant, ipstack::ping::Event)>,
+    /// Rings whoever listens.
+    pub listener: Notify,
 }
 
 /// What a worker tells.
@@ -181,6 +198,8 @@ struct Worker {
     draining: bool,
     /// Turns taken.
     turns: u64,
+    /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
+    pings: Vec<PingOrder>,
 }
 
 /// When a worker has to look again at the latest.
@@ -195,6 +214,9 @@ enum Until {
 /// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
 /// sign when slots come free.
 const TX_RETRY: Duration = Duration::from_micros(200);
+
+/// Turns a change may wait for resets of connections it ends. What is left then ends without one.
+const RESET_TURNS_MAX: usize = 1024;
 
 impl Worker {
     fn new(
@@ -221,6 +243,7 @@ impl Worker {
             origin: Instant::now(),
             draining: false,
             turns: 0,
+            pings: Vec::new(),
         })
     }
 
@@ -235,6 +258,13 @@ impl Worker {
         loop {
             match self.messages.try_recv() {
                 Ok(Control::Plan(plan)) => {
+                    self.assembly.reset_removed(&plan);
+                    for _ in 0..RESET_TURNS_MAX {
+                        if !self.assembly.tcp.is_resetting() {
+                            break;
+                        }
+                        self.turn();
+                    }
                     if let Err(error) = self.assembly.apply(*plan) {
                         self.say(WorkerEvent::Refused(error.to_string()));
                     }
@@ -258,6 +288,11 @@ impl Worker {
                     );
                     let _ = reply.send(snapshot); // whoever asked may have gone
                 }
+                Ok(Control::Ping(order)) => self.ping(order),
+                Ok(Control::PingEnd(identifier)) => {
+                    self.assembly.pinger.forget(identifier);
+                    self.pings.retain(|ping| ping.identifier != identifier);
+                }
                 Ok(Control::ClearCounters) => self.assembly.graph.clear_counters(),
                 Ok(Control::Drain) => {
                     self.draining = true;
@@ -265,6 +300,32 @@ impl Worker {
                 }
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn ping(&mut self, order: PingOrder) {
+        if !self.assembly.pinger.expect(order.identifier) {
+            return; // whoever asked hears nothing, as from a peer that is silent
+        }
+        if let Some(order) = order.order {
+            self.assembly.pinger.order(order);
+        }
+        if !self
+            .pings
+            .iter()
+            .any(|ping| ping.identifier == order.identifier)
+        {
+            self.pings.push(order);
+        }
+    }
+
+    fn tell_pings(&mut self) {
+        for event in self.assembly.pinger.events() {
+            let mut pings = self.pings.iter();
+            if let Some(ping) = pings.find(|ping| ping.identifier == event.identifier) {
+                let _ = ping.events.send((self.origin + event.at, event)); // may have gone
+                ping.listener.ring();
             }
         }
     }
@@ -322,6 +383,9 @@ impl Worker {
         self.batch = Some(batch.recycle());
         drop(port);
         drop(rx);
+        if self.assembly.pinger.has_events() {
+            self.tell_pings();
+        }
         if self.draining && self.assembly.tcp.is_drained() {
             self.draining = false;
             self.say(WorkerEvent::Drained);

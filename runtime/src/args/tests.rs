@@ -4,7 +4,7 @@ fn source(line: &str) -> Result<Source, clap::Error> {
     let args = Args::try_parse_from(line.split_whitespace())?;
     match args.action {
         Action::Serve(source) | Action::Check(Check { source, .. }) => Ok(source),
-        Action::Demo(_) => Ok(Source::default()),
+        Action::Demo(_) | Action::Ctl(_) => Ok(Source::default()),
     }
 }
 

@@ -15,7 +15,7 @@ use runtime::cli::server::Server;
 use runtime::config::{Log, LogFormat, LogLevel};
 use runtime::words::Word;
 use runtime::{Event, Prepared, Runtime, ctl, privileges};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -36,15 +36,23 @@ fn main() -> ExitCode {
 
 /// Prints one sentence, and what caused it, on standard error.
 fn complain(error: &dyn Error) -> ExitCode {
-    let mut text = format!("dataplane: {error}");
+    say(
+        &mut io::stderr(),
+        &format!("dataplane: {}", sentence(error)),
+    );
+    ExitCode::from(BAD_INPUT)
+}
+
+/// An error and what caused it.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    say(&mut io::stderr(), &text);
-    ExitCode::from(BAD_INPUT)
+    text
 }
 
 /// A line for whoever reads; nobody may be there any more.
@@ -76,7 +84,7 @@ fn serve(source: &Source) -> ExitCode {
         return complain(&error);
     }
     // Before the threads: they inherit the signals' handlers, and one sent early is not lost.
-    let signals = match Signals::new([SIGTERM, SIGINT]) {
+    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
@@ -87,11 +95,12 @@ fn serve(source: &Source) -> ExitCode {
     let operators = listener.map(|listener| {
         let path = listener.path().display().to_string();
         tracing::info!("operators: dataplane ctl -s {path}");
-        Server::start(listener, Operator::new(runtime.controller().clone()))
+        Operator::new(runtime.controller().clone())
+            .and_then(|operator| Server::start(listener, operator))
     });
     match operators.transpose() {
         // Operators are served until the end of this.
-        Ok(_operators) => follow(runtime, signals),
+        Ok(_operators) => follow(runtime, signals, source),
         Err(error) => complain(&error),
     }
 }
@@ -140,17 +149,21 @@ fn control(args: &Ctl) -> ExitCode {
 }
 
 /// Tells what happens until a signal or the end.
-fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
-    let (stop, stopped) = crossbeam_channel::bounded(1);
+fn follow(runtime: Runtime, mut signals: Signals, source: &Source) -> ExitCode {
+    let (tell, told) = crossbeam_channel::unbounded();
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ = stop.send(signal);
+        for signal in signals.forever() {
+            let _ = tell.send(signal);
         }
     });
     let code = loop {
         crossbeam_channel::select_biased! {
-            recv(stopped) -> signal => {
+            recv(told) -> signal => {
+                if signal == Ok(SIGHUP) {
+                    reload(&runtime, source);
+                    continue;
+                }
                 let name = if signal == Ok(SIGINT) { "SIGINT" } else { "SIGTERM" };
                 tracing::info!("{name}: finishing what is being served");
                 break ExitCode::SUCCESS;
@@ -180,6 +193,24 @@ fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
     handle.close();
     let _ = listener.join();
     code
+}
+
+/// Reads the configuration anew, and runs it if it can be run.
+fn reload(runtime: &Runtime, source: &Source) {
+    let outcome = match source.load() {
+        Ok(loaded) => {
+            for note in &loaded.notes {
+                tracing::warn!("{note}");
+            }
+            let configured = runtime.configure(loaded.config);
+            configured.map_err(|error| sentence(&error))
+        }
+        Err(error) => Err(sentence(&error)),
+    };
+    match outcome {
+        Ok(()) => tracing::info!("SIGHUP: the configuration was read and applied"),
+        Err(why) => tracing::error!("SIGHUP: nothing was changed: {why}"),
+    }
 }
 
 fn log_to_stderr(log: Log) {
