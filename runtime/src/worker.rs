@@ -50,6 +50,10 @@ pub enum Control {
     },
     /// The kernel's interface as it is now; `None`: there is none.
     Link(Option<LinkInfo>),
+    /// Ping somebody, or wait for the answers to somebody else's ping.
+    Ping(PingOrder),
+    /// Wait no longer for the answers to this ping.
+    PingEnd(u16),
     /// Tell how you are.
     Snapshot(Sender<WorkerSnapshot>),
     /// Set every counter to 0.
@@ -58,6 +62,19 @@ pub enum Control {
     Drain,
     /// End now.
     Stop,
+}
+
+/// An echo request, of which every worker of the port is told: the answer may reach any.
+#[derive(Clone, Debug)]
+pub struct PingOrder {
+    /// What to send, if this worker is to send it.
+    pub order: Option<ipstack::ping::Order>,
+    /// The ping's identifier.
+    pub identifier: u16,
+    /// Where to tell what happens, by the clock on the wall.
+    pub events: Sender<(Instant, ipstack::ping::Event)>,
+    /// Rings whoever listens.
+    pub listener: Notify,
 }
 
 /// What a worker tells.
@@ -184,6 +201,8 @@ struct Worker {
     /// Turns taken.
     turns: u64,
     spin: Spin,
+    /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
+    pings: Vec<PingOrder>,
 }
 
 /// When a worker has to look again at the latest.
@@ -206,6 +225,9 @@ fn processors() -> usize {
         .and_then(|count| usize::try_from(count).ok())
         .unwrap_or(1)
 }
+
+/// Turns a change may wait for resets of connections it ends. What is left then ends without one.
+const RESET_TURNS_MAX: usize = 1024;
 
 impl Worker {
     fn new(
@@ -233,6 +255,7 @@ impl Worker {
             draining: false,
             spin: Spin::new(processors()),
             turns: 0,
+            pings: Vec::new(),
         })
     }
 
@@ -247,6 +270,13 @@ impl Worker {
         loop {
             match self.messages.try_recv() {
                 Ok(Control::Plan(plan)) => {
+                    self.assembly.reset_removed(&plan);
+                    for _ in 0..RESET_TURNS_MAX {
+                        if !self.assembly.tcp.is_resetting() {
+                            break;
+                        }
+                        self.turn();
+                    }
                     if let Err(error) = self.assembly.apply(*plan) {
                         self.say(WorkerEvent::Refused(error.to_string()));
                     }
@@ -270,6 +300,11 @@ impl Worker {
                     );
                     let _ = reply.send(snapshot); // whoever asked may have gone
                 }
+                Ok(Control::Ping(order)) => self.ping(order),
+                Ok(Control::PingEnd(identifier)) => {
+                    self.assembly.pinger.forget(identifier);
+                    self.pings.retain(|ping| ping.identifier != identifier);
+                }
                 Ok(Control::ClearCounters) => self.assembly.graph.clear_counters(),
                 Ok(Control::Drain) => {
                     self.draining = true;
@@ -277,6 +312,32 @@ impl Worker {
                 }
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn ping(&mut self, order: PingOrder) {
+        if !self.assembly.pinger.expect(order.identifier) {
+            return; // whoever asked hears nothing, as from a peer that is silent
+        }
+        if let Some(order) = order.order {
+            self.assembly.pinger.order(order);
+        }
+        if !self
+            .pings
+            .iter()
+            .any(|ping| ping.identifier == order.identifier)
+        {
+            self.pings.push(order);
+        }
+    }
+
+    fn tell_pings(&mut self) {
+        for event in self.assembly.pinger.events() {
+            let mut pings = self.pings.iter();
+            if let Some(ping) = pings.find(|ping| ping.identifier == event.identifier) {
+                let _ = ping.events.send((self.origin + event.at, event)); // may have gone
+                ping.listener.ring();
             }
         }
     }
@@ -334,6 +395,9 @@ impl Worker {
         self.batch = Some(batch.recycle());
         drop(port);
         drop(rx);
+        if self.assembly.pinger.has_events() {
+            self.tell_pings();
+        }
         if self.draining && self.assembly.tcp.is_drained() {
             self.draining = false;
             self.say(WorkerEvent::Drained);
