@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::race::Results;
 use crate::race::report::{self, OURS, YARDSTICK};
-use crate::race::rows::{Better, METRICS, Metric, Verdict, ratio};
+use crate::race::rows::{Better, METRICS, Metric, Target, Verdict, ratio};
 use crate::race::statistics::real;
 
 const WIDTH: f64 = 980.0;
@@ -92,11 +92,16 @@ text { font-family: 'DejaVu Sans', Verdana, sans-serif; font-size: 13px; fill: #
 .line { stroke: #e4e7eb }
 ";
 
-/// Both bars of a figure; the longer one has the full length.
+/// Both bars of a figure. The longer one has the full length, or the limit where there is one, so
+/// that two figures of next to nothing look like that.
 fn pair(image: &mut String, y: f64, results: &Results, metric: &Metric) {
     let ours = results.figure(OURS, metric.id);
     let yardstick = results.figure(YARDSTICK, metric.id);
-    let longest = ours.unwrap_or(0.0).max(yardstick.unwrap_or(0.0));
+    let limit = match metric.target {
+        Some(Target::Value(must, _)) => must,
+        Some(Target::Ratio(..)) | None => 0.0,
+    };
+    let longest = ours.unwrap_or(0.0).max(yardstick.unwrap_or(0.0)).max(limit);
     let (title, middle) = (metric.title.trim(), y + BAR + 5.0);
     text(image, (LABEL_END, middle), "end", title);
     let took_part = |name| results.contestants.iter().any(|(its, _)| *its == name);
@@ -173,6 +178,17 @@ mod tests {
         assert!(image.contains("class=\"end short\""));
         assert!(image.contains(">0.50x<"));
         assert!(!image.contains("shorter is better"));
+    }
+
+    #[test]
+    fn figures_far_below_their_limit_have_short_bars() {
+        let results = Results {
+            contestants: vec![(OURS, Samples::from([("idle.cpu", vec![0.05])]))],
+            ..Results::default()
+        };
+        let image = svg(&results);
+        assert!(image.contains("width=\"44.0\""), "{image}");
+        assert_eq!(image.matches("class=\"nginx\"").count(), 1); // in the legend
     }
 
     #[test]

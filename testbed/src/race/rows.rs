@@ -11,7 +11,7 @@ use crate::race::statistics::median;
 pub enum Row {
     /// Time from exec to the first answered GET.
     Start,
-    /// Resident memory.
+    /// Resident memory of the process; what the kernel's stack holds for nginx is not in it.
     Memory,
     /// Round trip of echo requests.
     Ping,
