@@ -22,7 +22,7 @@ const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Between a row and the next, for what the last one leaves to be done.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Before the memory of idle connections is read.
-const IDLE_SETTLE: Duration = Duration::from_secs(1);
+const IDLE_SETTLE: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: u64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A lost segment costs up to a few retransmission time-outs.
