@@ -30,8 +30,8 @@ use crate::worker::{Control, Listen, PingOrder, WorkerEvent, WorkerHandle, Worke
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
 const SPARES: usize = 16;
 
-/// How long a snapshot of a worker may take before it is left out.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a worker may take to answer before it is left out.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why nothing was started.
 #[derive(Debug)]
@@ -713,7 +713,22 @@ impl Supervisor {
             }
             port.plan = plan;
         }
+        self.wait_for_workers();
         Ok(())
+    }
+
+    /// Waits until every worker has done what it was told, so that a change is in force when its
+    /// command is answered; one that is stuck is not waited for longer than a second.
+    fn wait_for_workers(&self) {
+        let workers = self.ports.iter().flat_map(|port| &port.workers);
+        let (reply, answers) = unbounded();
+        let asked = workers.map(|worker| worker.handle.tell(Control::Barrier(reply.clone())));
+        let until = Instant::now() + ANSWER_TIMEOUT;
+        for () in asked.collect::<Vec<_>>() {
+            if answers.recv_deadline(until).is_err() {
+                return;
+            }
+        }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -730,7 +745,7 @@ impl Supervisor {
                 port.workers.iter().map(ask).collect()
             })
             .collect();
-        let until = Instant::now() + SNAPSHOT_TIMEOUT;
+        let until = Instant::now() + ANSWER_TIMEOUT;
         let ports = self.ports.iter().zip(asked).map(|(port, answers)| {
             let answers = answers.into_iter();
             PortSnapshot {

@@ -39,6 +39,8 @@ pub struct Listen {
 pub enum Control {
     /// What to run from now on.
     Plan(Box<Plan>),
+    /// Answer: everything told before is done.
+    Barrier(Sender<()>),
     /// Who serves which port from now on.
     Listen(Vec<Listen>),
     /// Attach the rings to this interface; say [`WorkerEvent::Attached`].
@@ -280,6 +282,9 @@ impl Worker {
                     if let Err(error) = self.assembly.apply(*plan) {
                         self.say(WorkerEvent::Refused(error.to_string()));
                     }
+                }
+                Ok(Control::Barrier(reply)) => {
+                    let _ = reply.send(()); // whoever asked may wait no longer
                 }
                 Ok(Control::Listen(listen)) => self.listen(listen),
                 Ok(Control::Attach { link, fanout }) => self.attach(&link, fanout),

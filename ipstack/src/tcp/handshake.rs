@@ -24,8 +24,8 @@ const COOKIES_LAST: Duration = Duration::from_secs(128);
 pub(super) struct HalfOpen {
     pub(super) key: Key,
     /// The peer's and our initial sequence number.
-    irs: Seq,
-    isn: Seq,
+    pub(super) irs: Seq,
+    pub(super) isn: Seq,
     retries: u8,
     options: SynOptions,
 }

@@ -21,8 +21,8 @@ impl Core {
         }
     }
 
-    /// Resets up to [`RESETS_MAX`] of the doomed connections; those half open and TIME-WAIT
-    /// records are forgotten when no other is left.
+    /// Resets up to [`RESETS_MAX`] of the doomed connections, open ones first, then those half
+    /// open; TIME-WAIT records are forgotten when no other is left.
     pub(super) fn reset_doomed(&mut self, now: Duration, out: &mut Out<'_, '_>) {
         let Some((interface, address)) = self.doomed.last().copied() else {
             return;
@@ -35,22 +35,25 @@ impl Core {
             .map(|(index, _)| index)
             .take(RESETS_MAX)
             .collect();
-        let more = doomed.len() == RESETS_MAX;
+        let mut room = RESETS_MAX - doomed.len();
         for index in doomed {
             self.abort(index, ErrorKind::ConnectionAborted, now, out);
         }
-        if more {
-            return;
-        }
-        self.doomed.pop();
         let half_open = self.half_open.iter();
-        let half_open: Vec<u32> = half_open
+        let half_open: Vec<_> = half_open
             .filter(|(_, record)| is_doomed(&record.key))
-            .map(|(index, _)| index)
+            .map(|(index, record)| (index, *record))
+            .take(room)
             .collect();
-        for index in half_open {
+        room -= half_open.len();
+        for (index, record) in half_open {
+            self.send_reset(&record.key, record.isn.add(1), record.irs.add(1), out);
             self.remove_half_open(index);
         }
+        if room == 0 {
+            return; // perhaps not all
+        }
+        self.doomed.pop();
         let time_waits = self.time_waits.iter();
         let time_waits: Vec<u32> = time_waits
             .filter(|(_, record)| is_doomed(&record.key))

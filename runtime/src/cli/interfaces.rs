@@ -27,6 +27,7 @@ pub struct InterfaceRow {
     /// Largest IP packet in octets; 0 while the kernel's interface does not exist.
     pub mtu: u16,
     /// Counters that are not 0, in VPP's order.
+    #[serde(serialize_with = "super::table::as_object")]
     pub counters: Vec<(&'static str, u64)>,
 }
 

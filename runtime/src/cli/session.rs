@@ -56,6 +56,7 @@ pub struct WorkerSessions {
     /// [`CONNECTIONS_TOLD_MAX`](crate::snapshot::CONNECTIONS_TOLD_MAX).
     pub sessions: Vec<SessionRow>,
     /// TCP's counters that are not 0.
+    #[serde(serialize_with = "super::table::as_object")]
     pub counters: Vec<(&'static str, u64)>,
 }
 

@@ -45,9 +45,12 @@ pub fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
 
-/// Serializes a value as the text it prints.
-pub fn as_text<T: Display, S: serde::Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(value)
+/// Serializes names and their counts as one object.
+pub fn as_object<S: serde::Serializer>(
+    counts: &[(&'static str, u64)],
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_map(counts.iter().copied())
 }
 
 /// `rows` as JSON or as they print themselves.

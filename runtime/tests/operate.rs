@@ -1,0 +1,456 @@
+//! Operators at the socket of a running server, end to end. Needs root; without it the tests say so
+//! and are skipped, with `CI=true` they must run.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the helpers of tests are tests"
+)]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddrV4;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use testbed::client::{Http, connect, http_get, ping};
+use testbed::netns::may_wire;
+use testbed::process::{Rights, Server};
+use testbed::tag::Tag;
+use testbed::wiring::{Options, SERVER_ADDRESS, VLAN, Wiring};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Whether to run; says why not.
+fn as_root() -> bool {
+    let allowed = may_wire();
+    assert!(
+        allowed || std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "with CI=true, these tests need root"
+    );
+    if !allowed {
+        println!("skipped: needs root");
+    }
+    allowed
+}
+
+/// The proof of concept, started from the seed's two files but for paths.
+struct Poc {
+    /// Held for one call at a time; threads share the rest.
+    server: Mutex<Server>,
+    wiring: Wiring,
+    folder: TempDir,
+}
+
+const BIG: usize = 8 << 20;
+
+impl Poc {
+    fn start() -> Self {
+        let wiring = Wiring::poc(Options::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let www = folder.path().join("www");
+        fs::create_dir(&www).unwrap();
+        fs::write(www.join("index.html"), "Welcome\n").unwrap();
+        fs::write(www.join("big"), vec![b'x'; BIG]).unwrap();
+        let mac = dataplane::MacAddr(wiring.pod_link().unwrap().mac);
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let startup = format!(
+            "create host-interface name macvlan0\n\
+             set interface mac address host-macvlan0 {mac}\n\
+             set int state host-macvlan0 up\n\
+             create sub-interfaces host-macvlan0 123\n\
+             set interface state host-macvlan0.123 up\n\
+             set int ip address host-macvlan0.123 192.168.123.150/24\n\
+             http static server www-root {} uri tcp://0.0.0.0/80 cache-size 512m\n",
+            path("www")
+        );
+        let vpp = format!(
+            "unix {{\n  nodaemon cli-listen {}\n  startup-config {}\n}}\n\
+             api-segment {{ prefix vpp1 }}\n\
+             plugins {{ plugin dpdk_plugin.so {{ disable }} }}\n",
+            path("cli.sock"),
+            path("startup.conf")
+        );
+        fs::write(path("startup.conf"), startup).unwrap();
+        fs::write(path("vpp.conf"), vpp).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dataplane"));
+        command.args(["serve", "--vpp-config", &path("vpp.conf")]);
+        let mut server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
+        server.wait_until_ready(SOON).unwrap();
+        Self {
+            server: Mutex::new(server),
+            wiring,
+            folder,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("cli.sock")
+    }
+
+    fn ctl(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dataplane"));
+        command.arg("ctl").arg("-s").arg(self.socket());
+        command.args(line.split(' ')).output().unwrap()
+    }
+
+    /// What a command says that works.
+    fn ok(&self, line: &str) -> String {
+        let output = self.ctl(line);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{line}: {text}");
+        text
+    }
+
+    /// What a command says that does not.
+    fn refused(&self, line: &str) -> String {
+        let output = self.ctl(line);
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, line: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&format!("{line} json"))).unwrap()
+    }
+
+    fn dial(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    }
+
+    fn get(&self, path: &str) -> Vec<u8> {
+        let client = self.wiring.client().namespace();
+        let to = SocketAddrV4::new(SERVER_ADDRESS.0, 80);
+        http_get(client, to, path, SOON).unwrap().body
+    }
+}
+
+fn read_until(stream: &mut UnixStream, end: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut octets = [0; 4096];
+    while !text.ends_with(end) {
+        let count = stream.read(&mut octets).unwrap();
+        assert!(
+            count > 0,
+            "ended after {:?}",
+            String::from_utf8_lossy(&text)
+        );
+        text.extend(&octets[..count]);
+    }
+    text
+}
+
+#[test]
+fn the_seeds_session_is_answered_over_every_way_in() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    assert_eq!(poc.get("/index.html"), b"Welcome\n");
+    let mode = fs::metadata(poc.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let addresses =
+        "host-macvlan0 (up):\nhost-macvlan0.123 (up):\n  L3 192.168.123.150/24\nlocal0 (dn):\n";
+    assert_eq!(poc.ok("show int addr"), addresses);
+    let hardware = poc.ok("sh hardware-interfaces");
+    let mac = dataplane::MacAddr(poc.wiring.pod_link().unwrap().mac);
+    assert!(
+        hardware.contains(&format!("  Ethernet address {mac}\n")),
+        "{hardware}"
+    );
+    assert!(
+        hardware.contains("Linux PACKET socket interface v3"),
+        "{hardware}"
+    );
+    let interfaces = poc.ok("show interface");
+    println!("{interfaces}\n{hardware}");
+    assert!(
+        interfaces.contains("host-macvlan0.123                 2      up "),
+        "{interfaces}"
+    );
+
+    // As plain lines.
+    let mut plain = poc.dial();
+    plain.write_all(b"show int addr\nquit\n").unwrap();
+    let mut text = String::new();
+    plain.read_to_string(&mut text).unwrap();
+    assert_eq!(text, addresses);
+
+    // As vppctl with a command: it waits to be asked for its terminal's type, and for the NUL.
+    let mut vppctl = poc.dial();
+    let asked = read_until(&mut vppctl, b"\xff\xfa\x1f\x01\xff\xf0");
+    assert!(asked.windows(6).any(|w| w == b"\xff\xfa\x18\x01\xff\xf0"));
+    vppctl.write_all(b"\xff\xfa\x18\x00vppctl\xff\xf0").unwrap();
+    vppctl.write_all(b"show int addr\n\0").unwrap();
+    assert_eq!(
+        read_until(&mut vppctl, b"\0"),
+        [addresses.as_bytes(), b"\0"].concat()
+    );
+    vppctl.write_all(b"quit\n").unwrap();
+
+    // As a terminal.
+    let mut telnet = poc.dial();
+    telnet.write_all(b"\xff\xfa\x18\x00xterm\xff\xf0").unwrap();
+    read_until(&mut telnet, b"vpp# ");
+    telnet.write_all(b"show int ad\t\r").unwrap();
+    let text = String::from_utf8(read_until(&mut telnet, b"vpp# ")).unwrap();
+    assert!(text.starts_with("show int address\r\n"), "{text:?}");
+    assert!(text.contains("\r\n  L3 192.168.123.150/24\r\n"), "{text:?}");
+}
+
+#[test]
+fn an_operator_asks_and_is_told() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    assert_eq!(poc.get("/index.html"), b"Welcome\n");
+    assert!(poc.ok("show ip neighbors").contains("192.168.123.1 "));
+    assert!(poc.ok("show ip fib").contains("192.168.123.150/32"));
+    assert!(poc.ok("show http static server").contains("2xx 1"));
+    for line in [
+        "show runtime",
+        "show errors",
+        "show node counters",
+        "show session verbose",
+        "show vlib graph",
+        "show vlib graphviz",
+        "show version",
+        "show threads",
+        "help",
+        "show http static server cache verbose",
+    ] {
+        assert!(!poc.ok(line).is_empty(), "{line}");
+    }
+    for line in [
+        "show interface",
+        "show int addr",
+        "show hard",
+        "show run",
+        "show err",
+        "show ip neigh",
+        "show ip fib",
+        "show session",
+        "show http static server",
+        "show vlib graph",
+        "show version",
+        "show threads",
+        "show config",
+    ] {
+        poc.json(line);
+    }
+    let pong = poc.ok("ping 192.168.123.1 repeat 3 interval 0.05");
+    println!("{pong}");
+    assert!(
+        pong.contains("68 bytes from 192.168.123.1: icmp_seq=3 ttl=64"),
+        "{pong}"
+    );
+    assert!(
+        pong.ends_with("Statistics: 3 sent, 3 received, 0% packet loss\n"),
+        "{pong}"
+    );
+    assert!(poc.refused("ping 10.1.2.3 repeat 1").contains("no route"));
+    assert!(poc.refused("nonsense").contains("expected"));
+    assert!(
+        poc.refused("show interface eth7")
+            .contains("there is no interface")
+    );
+
+    poc.ok("clear interfaces");
+    let rows = poc.json("show interface");
+    let names: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["name"])
+        .collect();
+    assert_eq!(names, ["host-macvlan0", "host-macvlan0.123", "local0"]);
+}
+
+#[test]
+fn what_cannot_be_applied_says_why_and_changes_nothing() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    let before = poc.ok("show config toml");
+    let why = poc.refused("set interface ip address host-macvlan0.123 192.168.123.150/24");
+    assert!(why.contains("192.168.123.150"), "{why}");
+    let why = poc.refused("create host-interface name eth7");
+    assert!(why.contains("CAP_NET_RAW"), "{why}");
+    poc.refused("http static listener add uri tcp://0.0.0.0/81 www-root /nowhere");
+    let file = poc.folder.path().join("more.conf");
+    fs::write(&file, "create sub-interfaces host-macvlan0 124\nnonsense\n").unwrap();
+    let why = poc.refused(&format!("exec {}", file.display()));
+    assert!(why.contains("more.conf:2:1"), "{why}");
+    assert_eq!(poc.ok("show config toml"), before);
+
+    // What is shown can be saved and read: SIGHUP reads it.
+    poc.ok("create sub-interfaces host-macvlan0 124");
+    let startup = poc.folder.path().join("startup.conf");
+    fs::write(
+        &startup,
+        poc.ok("show config") + "create sub-interfaces host-macvlan0 125\n",
+    )
+    .unwrap();
+    poc.server.lock().unwrap().signal(Signal::SIGHUP).unwrap();
+    let start = Instant::now();
+    while !poc.ok("show int addr").contains("host-macvlan0.125") {
+        assert!(
+            start.elapsed() < SOON,
+            "{}",
+            poc.server.lock().unwrap().stderr_tail(5)
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(poc.ok("show int addr").contains("host-macvlan0.124"));
+    assert!(poc.server.lock().unwrap().is_running());
+}
+
+#[test]
+fn one_vlan_comes_and_goes_a_hundred_times_beside_a_download_on_another() {
+    if !as_root() {
+        return;
+    }
+    let mut poc = Poc::start();
+    let tag = Tag { vid: 124, ..VLAN };
+    let other = poc
+        .wiring
+        .add_client(&[tag], ([192, 168, 124, 1].into(), 24))
+        .unwrap();
+    let (done, downloads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let address = [192, 168, 124, 150].into();
+    thread::scope(|scope| {
+        let (poc, done, downloads) = (&poc, &done, &downloads);
+        scope.spawn(move || {
+            let client = poc.wiring.client().namespace();
+            let to = SocketAddrV4::new(SERVER_ADDRESS.0, 80);
+            // One connection: it would notice.
+            let mut http = Http::connect(client, to, SOON).unwrap();
+            while !done.load(Ordering::SeqCst) {
+                let response = http.get("/big", &[]).unwrap();
+                assert_eq!(response.body.len(), BIG);
+                downloads.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let client = poc.wiring.clients()[other].namespace();
+        let mut operator = poc.dial();
+        let mut say = |line: &str| {
+            operator
+                .write_all(b"\xff\xfa\x18\x00dataplane-ctl\xff\xf0")
+                .unwrap();
+            operator.write_all(line.as_bytes()).unwrap();
+            operator.write_all(b"\n").unwrap();
+            let text = read_until(&mut operator, b"\n");
+            assert_eq!(
+                text,
+                b"\x000\n",
+                "{line}: {}",
+                String::from_utf8_lossy(&text)
+            );
+        };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for turn in 0..100 {
+                say("create sub-interfaces host-macvlan0 124");
+                say("set interface state host-macvlan0.124 up");
+                say("set int ip address host-macvlan0.124 192.168.124.150/24");
+                let page = http_get(client, SocketAddrV4::new(address, 80), "/index.html", SOON);
+                assert_eq!(page.unwrap().body, b"Welcome\n", "turn {turn}");
+                say("delete sub-interfaces host-macvlan0.124");
+            }
+        }));
+        done.store(true, Ordering::SeqCst);
+        result.unwrap();
+    });
+    println!(
+        "{} downloads of {BIG} octets meanwhile",
+        downloads.load(Ordering::SeqCst)
+    );
+    assert!(downloads.load(Ordering::SeqCst) > 0);
+    assert!(!poc.ok("show int addr").contains("124"));
+    assert!(!poc.ok("show errors").contains("leaked"));
+}
+
+#[test]
+fn connections_of_an_address_that_is_taken_away_are_reset() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    let client = poc.wiring.client().namespace();
+    let to = SocketAddrV4::new(SERVER_ADDRESS.0, 80);
+    let mut stream = connect(client, to, SOON).unwrap();
+    stream
+        .write_all(b"GET /index.html HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let mut octets = [0; 64];
+    assert!(stream.read(&mut octets).unwrap() > 0);
+    poc.ok("set int ip address del host-macvlan0.123 192.168.123.150/24");
+    let start = Instant::now();
+    let error = loop {
+        match stream.read(&mut octets) {
+            Ok(count) => assert!(count > 0, "closed in order"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(!poc.ok("show session").contains("ESTABLISHED"));
+}
+
+#[test]
+fn two_hundred_operators_cost_no_packet() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    let client = poc.wiring.client().namespace();
+    // Some hang, some flood without reading, some send garbage.
+    let mut idle: Vec<UnixStream> = (0..100).map(|_| poc.dial()).collect();
+    for (nth, stream) in idle.iter_mut().enumerate() {
+        stream.set_nonblocking(true).unwrap();
+        for _ in 0..50 {
+            let _ = match nth % 3 {
+                0 => stream.write(b"show runtime json\n"),
+                1 => stream.write(&[0xff, 0xfa, 0xf0, 0x00, 0x80, b'\n']),
+                _ => Ok(0),
+            };
+        }
+    }
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| {
+                let mut stream = poc.dial();
+                while !done.load(Ordering::SeqCst) {
+                    stream.write_all(b"show version\n").unwrap();
+                    assert!(read_until(&mut stream, b"\n").starts_with(b"dataplane v"));
+                }
+            });
+        }
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // Fails at the first that is not answered.
+            ping(client, SERVER_ADDRESS.0, 2000, 56, SOON).unwrap();
+            for _ in 0..20 {
+                assert_eq!(poc.get("/big").len(), BIG);
+            }
+        }));
+        done.store(true, Ordering::SeqCst);
+        outcome.unwrap();
+    });
+    let hardware = poc.json("show hardware-interfaces");
+    let queue = &hardware[0]["queues"][0];
+    assert_eq!(
+        (&queue["kernel-drops"], &queue["rx-lost"]),
+        (&0.into(), &0.into())
+    );
+}
