@@ -68,7 +68,12 @@ runc=(runc --root "$work/runc")
 
 clean_up() {
     local status=$?
-    ((status == 0)) || "${podman[@]}" logs --tail 20 dataplane 2>&1 | sed 's/^/the container said: /' || true
+    if ((status)); then
+        local name
+        for name in $("${podman[@]}" ps --all --format '{{.Names}}' | grep '^dataplane'); do
+            "${podman[@]}" logs --tail 20 "$name" 2>&1 | sed "s/^/$name said: /" || true
+        done
+    fi
     "${runc[@]}" delete --force dataplane-test >/dev/null 2>&1 || true
     "${podman[@]}" pod rm --all --force --time 1 >/dev/null 2>&1 || true
     "${podman[@]}" rm --all --force --time 1 >/dev/null 2>&1 || true
@@ -291,8 +296,9 @@ print(*pod["spec"]["containers"][0]["readinessProbe"]["exec"]["command"], sep="\
 wait_for 10 "${podman[@]}" exec dataplane-dataplane "${probe[@]}"
 show "${podman[@]}" exec dataplane-dataplane "${probe[@]}"
 first_ping
-printf '$ curl http://%s/index.html\n' $address
-[[ $(page | tee /dev/stderr) == Welcome ]] || fail 'the page is another'
+text=$(page)
+printf '$ curl http://%s/index.html\n%s\n' $address "$text"
+[[ $text == Welcome ]] || fail 'the page is another'
 pid=$("${podman[@]}" inspect --format '{{.State.Pid}}' dataplane-dataplane)
 no_rights "$pid"
 show nsenter --net="$sandbox" ip -d link show dev macvlan0 | tee "$work/link"
