@@ -58,13 +58,13 @@ image: rootfs
 
 # The same program, with its man pages and completions, which it prints itself.
 deb: program
-	rm -rf target/deb && mkdir -p target/deb/man
-	$(PROGRAM) man > target/deb/man/dataplane.1
+	rm -rf deploy/deb && mkdir -p deploy/deb/man
+	$(PROGRAM) man > deploy/deb/man/dataplane.1
 	set -e; for command in serve check ready completions man; do \
-	    $(PROGRAM) man $$command > target/deb/man/dataplane-$$command.1; done
-	$(PROGRAM) completions bash > target/deb/dataplane.bash
-	$(PROGRAM) completions zsh > target/deb/_dataplane
-	$(PROGRAM) completions fish > target/deb/dataplane.fish
+	    $(PROGRAM) man $$command > deploy/deb/man/dataplane-$$command.1; done
+	$(PROGRAM) completions bash > deploy/deb/dataplane.bash
+	$(PROGRAM) completions zsh > deploy/deb/_dataplane
+	$(PROGRAM) completions fish > deploy/deb/dataplane.fish
 	$(CARGO) deb -p dataplane-runtime --no-build --no-strip --profile ship --target $(TARGET)
 
 test-deploy:

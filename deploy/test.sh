@@ -12,7 +12,12 @@ cd "$(dirname "$0")/.."
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 # Runs a command and shows it as somebody would type it.
-show() { printf '$ %s\n' "$*"; "$@"; }
+show() {
+    local line="$*"
+    line=${line//"${podman[*]-}"/podman}
+    printf '$ %s\n' "${line//on_client/nsenter --net=CLIENT}"
+    "$@"
+}
 
 ((EUID == 0)) || fail 'needs root: it makes network namespaces and starts containers'
 
@@ -63,7 +68,12 @@ runc=(runc --root "$work/runc")
 
 clean_up() {
     local status=$?
-    ((status == 0)) || "${podman[@]}" logs --tail 20 dataplane 2>&1 | sed 's/^/the container said: /' || true
+    if ((status)); then
+        local name
+        for name in $("${podman[@]}" ps --all --format '{{.Names}}' | grep '^dataplane'); do
+            "${podman[@]}" logs --tail 20 "$name" 2>&1 | sed "s/^/$name said: /" || true
+        done
+    fi
     "${runc[@]}" delete --force dataplane-test >/dev/null 2>&1 || true
     "${podman[@]}" pod rm --all --force --time 1 >/dev/null 2>&1 || true
     "${podman[@]}" rm --all --force --time 1 >/dev/null 2>&1 || true
@@ -177,7 +187,7 @@ show "${podman[@]}" run --detach --name dataplane --user 10000 \
     --tmpfs /run/dataplane "$IMAGE" \
     serve --startup-config /conf/startup.conf --ready-file /run/dataplane/ready
 wait_for 10 "${podman[@]}" exec dataplane /dataplane ready /run/dataplane/ready
-echo "ready $(bc <<<"($EPOCHREALTIME - $start) * 1000 / 1") ms after podman was called" 2>/dev/null || true
+echo "ready $(((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}) / 1000)) ms after podman was called"
 show "${podman[@]}" logs dataplane
 first_ping
 [[ $(page) == Welcome ]] || fail 'the page is another'
@@ -215,40 +225,49 @@ first_ping
 "${podman[@]}" rm dataplane >/dev/null
 
 say 'as Kubernetes starts it: no ambient capability, so the file must carry it'
-# podman gives a user who is not root ambient capabilities, Kubernetes does not. The runtime is the
-# same, so it is asked directly, with the process that a CRI runtime would describe.
+# podman gives a user who is not root ambient capabilities, Kubernetes does not. runc is asked
+# directly, with the process a runtime describes: containerd and CRI-O leave the container's
+# capabilities in the permitted set until the program is executed, Docker empties that as well.
 bundle=$work/bundle
-mkdir -p "$bundle/rootfs/conf" "$bundle/rootfs/www" "$bundle/rootfs/run/dataplane"
+mkdir -p "$bundle/rootfs/conf" "$bundle/rootfs/www"
 tar --extract --xattrs --xattrs-include=security.capability --preserve-permissions \
     --file "$CARGO_TARGET_DIR/image/rootfs.tar" --directory "$bundle/rootfs"
 (cd "$bundle" && runc spec && mv config.json default.json)
-describe() { # FORBIDDEN: whether privilege escalation is
-    jq --arg net "$pod" --arg conf "$work/conf" --arg www "$work/www" --argjson forbidden "$1" '
+describe() { # ESCALATION allowed|forbidden, PERMITTED as JSON
+    jq --arg net "$pod" --arg conf "$work/conf" --arg www "$work/www" \
+        --arg escalation "$1" --argjson permitted "$2" '
         .process.terminal = false
         | .process.user = {uid: 10000, gid: 10000}
         | .process.args = ["/dataplane", "serve", "--startup-config", "/conf/startup.conf"]
-        | .process.noNewPrivileges = $forbidden
-        | .process.capabilities = (["CAP_NET_RAW"] |
-            {bounding: ., effective: ., permitted: ., inheritable: [], ambient: []})
+        | .process.noNewPrivileges = ($escalation == "forbidden")
+        | .process.capabilities = {bounding: ["CAP_NET_RAW"], effective: $permitted,
+            permitted: $permitted, inheritable: [], ambient: []}
         | del(.process.rlimits)
         | .linux.namespaces |= map(if .type == "network" then .path = $net else . end)
         | .mounts += [["/conf", $conf], ["/www", $www] |
             {destination: .[0], type: "bind", source: .[1], options: ["rbind", "ro"]}]
         ' "$bundle/default.json" >"$bundle/config.json"
 }
-describe false
-"${runc[@]}" run --detach --bundle "$bundle" dataplane-test </dev/null >"$work/stdout" 2>"$work/stderr"
-wait_for 10 grep --quiet '^ready: ' "$work/stdout"
-cat "$work/stdout"
-first_ping
-[[ $(page) == 'Welcome back' ]] || fail 'the page is another'
-no_rights "$("${runc[@]}" state dataplane-test | jq .pid)"
-"${runc[@]}" kill dataplane-test TERM
 stopped() { [[ $("${runc[@]}" state dataplane-test | jq -r .status) == stopped ]]; }
-wait_for 10 stopped
-"${runc[@]}" delete dataplane-test
-echo '-- with allowPrivilegeEscalation: false it says what is missing'
-describe true
+serves() {
+    "${runc[@]}" run --detach --bundle "$bundle" dataplane-test </dev/null >"$work/stdout" 2>"$work/stderr"
+    wait_for 10 grep --quiet '^ready: ' "$work/stdout"
+    cat "$work/stdout"
+    first_ping
+    [[ $(page) == 'Welcome back' ]] || fail 'the page is another'
+    no_rights "$("${runc[@]}" state dataplane-test | jq .pid)"
+    "${runc[@]}" kill dataplane-test TERM
+    wait_for 10 stopped
+    "${runc[@]}" delete dataplane-test
+}
+echo '-- allowPrivilegeEscalation: true; the file gives the capability, whatever the runtime leaves'
+describe allowed '[]'
+serves
+echo '-- allowPrivilegeEscalation: false, as containerd and CRI-O do it: the program keeps what it had'
+describe forbidden '["CAP_NET_RAW"]'
+serves
+echo '-- allowPrivilegeEscalation: false and nothing left by the runtime: it says what is missing'
+describe forbidden '[]'
 status=0
 timeout 20 "${runc[@]}" run --bundle "$bundle" dataplane-test </dev/null >"$work/stdout" 2>"$work/stderr" || status=$?
 cat "$work/stderr"
@@ -277,8 +296,9 @@ print(*pod["spec"]["containers"][0]["readinessProbe"]["exec"]["command"], sep="\
 wait_for 10 "${podman[@]}" exec dataplane-dataplane "${probe[@]}"
 show "${podman[@]}" exec dataplane-dataplane "${probe[@]}"
 first_ping
-printf '$ curl http://%s/index.html\n' $address
-[[ $(page | tee /dev/stderr) == Welcome ]] || fail 'the page is another'
+text=$(page)
+printf '$ curl http://%s/index.html\n%s\n' $address "$text"
+[[ $text == Welcome ]] || fail 'the page is another'
 pid=$("${podman[@]}" inspect --format '{{.State.Pid}}' dataplane-dataplane)
 no_rights "$pid"
 show nsenter --net="$sandbox" ip -d link show dev macvlan0 | tee "$work/link"
