@@ -13,7 +13,7 @@ use dataplane::{
     Batch, Frame, IfIndex, Interfaces, Never, Node, Offload, Outlets, SharedInterfaces,
 };
 
-use crate::ring::vnet::link_header;
+use crate::ring::vnet::{link_header, link_room};
 
 /// Where outgoing frames leave the graph.
 #[derive(Debug)]
@@ -27,7 +27,8 @@ dataplane::labels! {
     pub enum AfPacketOutputDrop {
         /// The port or the frame's interface is down, or not there any more.
         LinkDown = "link-down",
-        /// More octets than the interface or, for a super-segment's pieces, its segments may have.
+        /// More octets than its interface takes, or the port with what a second tag adds; for a
+        /// super-segment its pieces count.
         MtuExceeded = "mtu-exceeded",
         /// No slot is free, or the ring refused the frame.
         RingFull = "ring-full",
@@ -83,9 +84,12 @@ fn refusal(
     let (Some(port), Some(interface)) = (up(port), up(frame.meta.interface)) else {
         return Some(AfPacketOutputDrop::LinkDown);
     };
-    let mtu = usize::from(interface.mtu.min(port.mtu));
+    let link = link_header(frame.octets()).0;
+    // The port's MTU leaves room for one tag; a second one counts.
+    let room = usize::from(port.mtu) + link_room(frame.octets());
+    let mtu = usize::from(interface.mtu).min(room.saturating_sub(link));
     let fits = match frame.meta.segmentation {
-        None => frame.len() <= mtu + link_header(frame.octets()).0,
+        None => frame.len() <= mtu + link,
         Some(segmentation) => {
             frame.len() <= offload.segmentation_max
                 && usize::from(segmentation.header_len) + usize::from(segmentation.size) <= mtu

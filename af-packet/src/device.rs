@@ -1,28 +1,22 @@
 //! A device: mapped rings, attached to an interface now, later, or again.
 
+mod rings;
+mod wait;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dataplane::IfIndex;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
 
+use crate::device::rings::{map_rx, map_tx, takes_vnet};
 use crate::error::{AttachError, OpenError};
 use crate::link::LinkInfo;
-use crate::options::{Options, RxVersion};
-use crate::region::{Geometry, Region};
+use crate::options::Options;
 use crate::ring::{RxCounters, RxRing, RxTurn, TxCounters, TxRing, TxTurn};
-use crate::socket::{self, RxPair, SocketKick, Sockets};
-use crate::uapi;
+use crate::socket::{self, RxPair, Sockets};
 
-/// Descriptors of the caller's own that [`Device::wait`] takes at most.
-pub const WAIT_FDS_MAX: usize = 13;
-
-/// Octets the kernel leaves free before a frame, beside the 24 its own layout leaves: so that
-/// [`HEADROOM`](dataplane::HEADROOM) fits and the IP header is aligned to 16.
-const RESERVE: u32 = 22;
+pub use wait::{WAIT_FDS_MAX, Wake};
 
 /// A fanout group: the kernel's numbers for it, one for the rings and one for the doorbells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +34,6 @@ pub struct KernelCounters {
     pub drops: u64,
     /// V3: how often the ring filled up.
     pub freezes: u64,
-}
-
-/// Why [`Device::wait`] returned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wake {
-    /// The receive ring has something.
-    pub rx: bool,
-    /// Bit `n`: descriptor `n` of the caller's is readable or failed.
-    pub fds: u16,
-    /// An error the kernel reported on a socket, for example `ENETDOWN` when the link went down
-    /// or away. Reported once; [`LinkMonitor`](crate::LinkMonitor) tells when it is back.
-    pub error: Option<i32>,
 }
 
 /// Mapped rings and their sockets, attached to an interface or not.
@@ -106,123 +88,6 @@ impl Sockets {
     }
 }
 
-fn takes_vnet(tx: BorrowedFd<'_>) -> bool {
-    socket::set_number(tx, libc::PACKET_VNET_HDR, 1).is_ok()
-}
-
-fn step<'a>(name: &'a str, step: &'static str) -> impl FnOnce(io::Error) -> OpenError + 'a {
-    move |source| OpenError::Step {
-        interface: name.to_owned(),
-        step,
-        source,
-    }
-}
-
-fn ring_error(name: &str, octets: usize, source: io::Error) -> OpenError {
-    let interface = name.to_owned();
-    match source.raw_os_error() {
-        Some(libc::ENOMEM) => OpenError::NoMemory {
-            interface,
-            octets,
-            source,
-        },
-        _ => OpenError::Step {
-            interface,
-            step: "making the ring",
-            source,
-        },
-    }
-}
-
-/// `struct tpacket_req3`, or its first four words for V2.
-fn request(geometry: Geometry, words: usize, retire_ms: u32) -> Vec<u8> {
-    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let fields = [
-        narrow(geometry.block_len),
-        narrow(geometry.blocks),
-        narrow(geometry.slot_len),
-        narrow(geometry.slots()),
-        retire_ms,
-        0,
-        0,
-    ];
-    let wanted = fields.iter().take(words);
-    wanted.flat_map(|field| field.to_ne_bytes()).collect()
-}
-
-fn map_rx(
-    name: &str,
-    pair: &RxPair,
-    interface: IfIndex,
-    options: &Options,
-    vnet: bool,
-) -> Result<RxRing, OpenError> {
-    let geometry = options.rx()?;
-    let fd = pair.rx.as_fd();
-    let (version, words) = match options.rx_version {
-        RxVersion::V2 => (uapi::VERSION_V2, 4),
-        RxVersion::V3 => (uapi::VERSION_V3, 7),
-    };
-    let set = |option, value| socket::set_number(fd, option, value);
-    set(libc::PACKET_VERSION, version).map_err(step(name, "choosing the ring's version"))?;
-    set(libc::PACKET_RESERVE, RESERVE).map_err(step(name, "reserving headroom"))?;
-    if vnet {
-        set(libc::PACKET_VNET_HDR, 1).map_err(step(name, "asking for offloads"))?;
-    }
-    // Before 4.20 there is no such option; the walk then skips our own frames.
-    let _ = set(libc::PACKET_IGNORE_OUTGOING, 1);
-    let retire_ms = u32::try_from(options.retire_timeout.as_millis().clamp(1, 60_000)).unwrap_or(1);
-    socket::set_option(
-        fd,
-        libc::PACKET_RX_RING,
-        &request(geometry, words, retire_ms),
-    )
-    .map_err(|source| ring_error(name, geometry.octets(), source))?;
-    let region = Region::map(fd, geometry.octets())
-        .map_err(|source| ring_error(name, geometry.octets(), source))?;
-    if options.doorbell() {
-        let bell = pair.doorbell.as_fd();
-        let _ = socket::set_number(bell, libc::PACKET_IGNORE_OUTGOING, 1);
-        // The smallest buffer the kernel allows: full after a few frames, it costs no clones.
-        socket::set_socket(bell, libc::SO_RCVBUF, 0)
-            .and_then(|()| socket::attach_filter(bell, 1))
-            .map_err(step(name, "preparing the doorbell"))?;
-    }
-    Ok(match options.rx_version {
-        RxVersion::V2 => RxRing::v2(region, geometry, interface, vnet),
-        RxVersion::V3 => RxRing::v3(region, geometry, interface, vnet, options.doorbell()),
-    })
-}
-
-fn map_tx(
-    name: &str,
-    fd: &Arc<OwnedFd>,
-    options: &Options,
-    vnet: bool,
-) -> Result<TxRing, OpenError> {
-    let geometry = options.tx()?;
-    let set = |option, value| socket::set_number(fd.as_fd(), option, value);
-    // PACKET_VNET_HDR was set when it was tried; it and these must come before the ring, and
-    // PACKET_TX_HAS_OFF would be ignored afterwards without an error.
-    set(libc::PACKET_VERSION, uapi::VERSION_V3)
-        .map_err(step(name, "choosing the ring's version"))?;
-    set(libc::PACKET_TX_HAS_OFF, 1).map_err(step(name, "asking for offsets in slots"))?;
-    set(libc::PACKET_LOSS, 1).map_err(step(name, "asking to skip bad slots"))?;
-    if options.qdisc_bypass {
-        set(libc::PACKET_QDISC_BYPASS, 1)
-            .map_err(step(name, "bypassing the queueing discipline"))?;
-    }
-    // The buffer counts frames in flight; up to wmem_max is granted, and less does no harm.
-    let buffer = u32::try_from(geometry.octets()).unwrap_or(u32::MAX);
-    let _ = socket::set_socket(fd.as_fd(), libc::SO_SNDBUF, buffer);
-    socket::set_option(fd.as_fd(), libc::PACKET_TX_RING, &request(geometry, 7, 0))
-        .map_err(|source| ring_error(name, geometry.octets(), source))?;
-    let region = Region::map(fd.as_fd(), geometry.octets())
-        .map_err(|source| ring_error(name, geometry.octets(), source))?;
-    let kick = Box::new(SocketKick(Arc::clone(fd)));
-    Ok(TxRing::new(region, geometry, vnet, kick))
-}
-
 /// Whether to make a fanout group or to join one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fanout {
@@ -246,7 +111,9 @@ impl Device {
                 interface: self.name.clone(),
             });
         }
-        self.bind(link)
+        self.bind(link)?;
+        // Left by an attempt to join a group that failed.
+        socket::detach_filter(self.rx_fd.as_fd()).map_err(self.failed("removing the ring's filter"))
     }
 
     /// Attaches to `link`, which must be up, as a member of a fanout group: the kernel spreads
@@ -266,7 +133,8 @@ impl Device {
         if self.member {
             self.use_spare()?;
         }
-        // Between bind and joining, the kernel would give every member's socket every frame.
+        // Between binding and joining, the kernel would give this socket every frame. If joining
+        // fails, it stays deaf until an attempt succeeds.
         let fd = self.rx_fd.as_fd();
         socket::attach_filter(fd, 0).map_err(self.failed("filtering the ring"))?;
         self.bind(link)?;
@@ -287,8 +155,7 @@ impl Device {
             joined.doorbell =
                 join(self.doorbell.as_fd(), group.map(|group| group.doorbell)).map_err(fail)?;
         }
-        // A filter that lets all through, as there may be none to detach to.
-        socket::attach_filter(self.rx_fd.as_fd(), u32::MAX)
+        socket::detach_filter(self.rx_fd.as_fd())
             .map_err(self.failed("removing the ring's filter"))?;
         Ok(joined)
     }
@@ -389,70 +256,6 @@ impl Device {
     /// Whether frames wait in the transmit ring for another turn; see [`TxRing::pending`].
     pub fn pending(&self) -> bool {
         self.tx.pending()
-    }
-
-    /// Sleeps until a frame arrives, one of `fds` (at most [`WAIT_FDS_MAX`]; more are ignored) is
-    /// readable, an error is reported, or `timeout` is over; `None`: for as long as it takes.
-    /// Without traffic nothing wakes it.
-    ///
-    /// # Errors
-    /// The kernel's, which are ours; interruption by a signal returns an empty [`Wake`].
-    pub fn wait(&mut self, timeout: Option<Duration>, fds: &[BorrowedFd<'_>]) -> io::Result<Wake> {
-        let mut timeout = timeout;
-        if self.options.doorbell() {
-            socket::drain(self.doorbell.as_fd());
-        }
-        // Looked at after draining: a frame that comes later rings again.
-        if self.rx.is_ready() {
-            timeout = Some(Duration::ZERO);
-        }
-        let extra = fds.len().min(WAIT_FDS_MAX);
-        let mut polled = [const { None::<PollFd<'_>> }; 3 + WAIT_FDS_MAX];
-        let own = [
-            (self.rx_fd.as_fd(), PollFlags::POLLIN),
-            (self.doorbell.as_fd(), PollFlags::POLLIN),
-            // For errors only, which need not be asked for.
-            (self.tx_fd.as_fd(), PollFlags::empty()),
-        ];
-        let wanted = fds.iter().take(extra).map(|fd| (*fd, PollFlags::POLLIN));
-        for (place, (fd, flags)) in polled.iter_mut().zip(own.into_iter().chain(wanted)) {
-            *place = Some(PollFd::new(fd, flags));
-        }
-        let spare = own[2];
-        let mut polled =
-            polled.map(|fd| fd.unwrap_or_else(|| PollFd::new(spare.0, PollFlags::empty())));
-        match ppoll(
-            &mut polled[..own.len() + extra],
-            timeout.map(TimeSpec::from_duration),
-            None,
-        ) {
-            Ok(_) => {}
-            Err(nix::errno::Errno::EINTR) => return Ok(Wake::default()),
-            Err(error) => return Err(error.into()),
-        }
-        let event = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
-        let mut wake = Wake::default();
-        for (at, fd) in fds
-            .iter()
-            .take(extra)
-            .enumerate()
-            .map(|(at, _)| (at, &polled[own.len() + at]))
-        {
-            wake.fds |= u16::from(!event(fd).is_empty()) << at;
-        }
-        let failed = polled[..own.len()]
-            .iter()
-            .zip(own)
-            .filter(|(fd, _)| event(fd).contains(PollFlags::POLLERR));
-        for (_, (fd, _)) in failed {
-            // Each is read, to clear it; they tell the same.
-            match socket::take_error(fd)? {
-                0 => {}
-                error => wake.error = Some(error),
-            }
-        }
-        wake.rx = self.rx.is_ready() || event(&polled[0]).contains(PollFlags::POLLIN);
-        Ok(wake)
     }
 
     /// The descriptors whose readability means frames, for a caller's own `poll`; drain with

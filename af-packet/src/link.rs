@@ -54,8 +54,8 @@ impl LinkInfo {
     /// # Errors
     /// [`LinkError::NoSuchInterface`], a name that cannot be one, or netlink's failure.
     pub fn by_name(name: &str) -> Result<Self, LinkError> {
-        let mut socket = connect(0)?;
-        get(&mut socket, name)
+        check_name(name)?;
+        get(&mut connect(0)?, name)
     }
 
     /// Up, and with a carrier.
@@ -122,7 +122,6 @@ fn check_name(name: &str) -> Result<(), LinkError> {
 
 /// Asks for one link by name.
 fn get(socket: &mut Socket, name: &str) -> Result<LinkInfo, LinkError> {
-    check_name(name)?;
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     let mut header = NetlinkHeader::default();

@@ -92,7 +92,7 @@ impl Region {
         match &self.memory {
             Memory::Mapped(mapped) => mapped.len(),
             #[cfg(any(test, feature = "testing"))]
-            Memory::Heap(words) => words.len() * 8,
+            Memory::Heap(words) => std::sync::Arc::as_ptr(words).len() * 8,
         }
     }
 
@@ -100,7 +100,7 @@ impl Region {
         match &self.memory {
             Memory::Mapped(mapped) => mapped.as_mut_ptr(),
             #[cfg(any(test, feature = "testing"))]
-            Memory::Heap(words) => words.as_ptr().cast_mut().cast(),
+            Memory::Heap(words) => std::sync::Arc::as_ptr(words).cast_mut().cast(),
         }
     }
 

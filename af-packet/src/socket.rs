@@ -249,6 +249,14 @@ pub(crate) fn attach_filter(fd: BorrowedFd<'_>, snaplen: u32) -> io::Result<()> 
     Ok(())
 }
 
+/// Removes the filter, if there is one.
+pub(crate) fn detach_filter(fd: BorrowedFd<'_>) -> io::Result<()> {
+    match set_socket(fd, libc::SO_DETACH_FILTER, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        done => done,
+    }
+}
+
 /// Binds to interface `index`; `protocol` in host order, 0 to receive nothing. A link that is down
 /// is no error.
 pub(crate) fn bind(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<()> {

@@ -6,8 +6,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::batch::{Batch, recycle};
-use crate::counters::{Counters, NodeCounters};
+use crate::counters::{Counters, InterfaceCounters, NodeCounters};
 use crate::frame::Frame;
+use crate::interface::IfIndex;
 use crate::label::Label;
 use crate::node::Node;
 use crate::observe::Observer;
@@ -118,6 +119,9 @@ impl<N: Node> Wired for WiredNode<N> {
 pub struct NodeInfo {
     /// [`Node::NAME`].
     pub name: &'static str,
+    /// The node's type with its path, for example `vlan::dot1q_demux::Dot1qDemux`: in a tree with
+    /// a file per node it tells the file.
+    pub type_name: &'static str,
     /// Each arc's name and the node it leads to.
     pub arcs: Vec<(&'static str, usize)>,
     /// The drop reasons, in the order of [`NodeCounters::drops`].
@@ -153,6 +157,7 @@ impl GraphBuilder {
         self.drafts.push(Draft {
             info: NodeInfo {
                 name: N::NAME,
+                type_name: std::any::type_name::<N>(),
                 arcs: Vec::new(),
                 drops: N::Drop::ALL.iter().map(|drop| drop.name()).collect(),
             },
@@ -360,6 +365,11 @@ impl Graph {
             };
         }
         self.counters.interfaces.clear();
+    }
+
+    /// Sets the counters of `interface` to 0: its number is about to mean another one.
+    pub fn clear_interface(&mut self, interface: IfIndex) {
+        *self.counters.interface(interface) = InterfaceCounters::default();
     }
 
     /// The nodes' names, in the order of [`Counters::nodes`].

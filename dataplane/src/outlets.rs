@@ -72,16 +72,13 @@ impl<'g, 'block, N: Label, D: Label> Outlets<'g, 'block, N, D> {
 
     /// Drops `frame` for `reason`, counted at this node and at the frame's interface.
     #[inline]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the frame ends here, by ownership"
-    )]
     pub fn drop(&mut self, reason: D, frame: Frame<'block>) {
         self.cx.counters.nodes[self.cx.node].drops[reason.index()] += 1;
         self.cx.counters.interface(frame.meta.interface).drops += 1;
         if let Some(observer) = self.cx.observer.as_deref_mut() {
             observer.dropped(self.cx.name, reason.name(), self.cx.now, &frame);
         }
+        let _ended = frame;
     }
 
     /// Counts a drop of something that is no frame any more, such as a packet that waited for a

@@ -12,12 +12,13 @@
 #![warn(clippy::indexing_slicing, reason = "octets come from the wire")]
 
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::time::Duration;
 
 use dataplane::{Batch, Frame, Never, Node, Outlets};
 
+use crate::tcp::segment::addresses;
 use crate::tcp::{Core, Key, Seq, Tcp};
 
 /// What ICMP says about packets of our connections.
@@ -89,28 +90,8 @@ fn read(frame: &Frame<'_>) -> Result<Quoted, Tcp4ErrorDrop> {
         return Err(Tcp4ErrorDrop::Ignored);
     }
     let (ip, tcp) = split_ip(quote).ok_or(Tcp4ErrorDrop::Truncated)?;
-    let [
-        _,
-        _,
-        l0,
-        l1,
-        _,
-        _,
-        _,
-        _,
-        _,
-        protocol,
-        _,
-        _,
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        g,
-        h,
-    ] = *ip;
+    let (source, destination) = addresses(ip);
+    let [_, _, l0, l1, _, _, _, _, _, protocol, ..] = *ip;
     let [s0, s1, d0, d1, q0, q1, q2, q3] =
         *tcp.first_chunk::<8>().ok_or(Tcp4ErrorDrop::Truncated)?;
     if protocol != TCP {
@@ -124,8 +105,8 @@ fn read(frame: &Frame<'_>) -> Result<Quoted, Tcp4ErrorDrop> {
     let port = |high, low| u16::from_be_bytes([high, low]);
     Ok(Quoted {
         key: Key {
-            local: SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port(s0, s1)),
-            remote: SocketAddrV4::new(Ipv4Addr::new(e, f, g, h), port(d0, d1)),
+            local: SocketAddrV4::new(source, port(s0, s1)),
+            remote: SocketAddrV4::new(destination, port(d0, d1)),
             interface: frame.meta.interface,
         },
         seq: Seq(u32::from_be_bytes([q0, q1, q2, q3])),

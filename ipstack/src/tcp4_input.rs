@@ -89,6 +89,7 @@ impl Node for Tcp4Input {
     ) {
         {
             let mut core = self.core.borrow_mut();
+            core.begin_turn(now);
             self.staged.clear();
             self.staged
                 .extend(batch.iter().map(|frame| core.stage(frame)));
@@ -105,10 +106,14 @@ impl Node for Tcp4Input {
     }
 
     fn on_timer(&mut self, now: Duration, out: &mut Outlets<'_, '_, Tcp4InputNext, Tcp4InputDrop>) {
-        self.core.borrow_mut().timers(now, out);
+        {
+            let mut core = self.core.borrow_mut();
+            core.begin_turn(now);
+            core.timers(now, out);
+        }
         serve(&self.core, now, out);
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,8 @@ use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use dataplane::MacAddr;
 
 use crate::config::{
@@ -20,26 +21,36 @@ use crate::startup_conf::{self, Note};
 use crate::vpp_conf;
 
 const EXAMPLES: &str = "\
-Examples:
-  See it work, in network namespaces of its own (removed afterwards):
-      dataplane demo
   Serve /www on VLAN 123 of the interface macvlan0:
       dataplane serve --interface macvlan0 --vlan 123 \\
           --address 192.168.123.150/24 --www-root /www
   The same from VPP's configuration files:
       dataplane serve --startup-config startup.conf
       dataplane serve --vpp-config vpp.conf
+  Ask it how it is doing:
+      dataplane ctl show interface
   Check a configuration, and see it as TOML:
       dataplane check --startup-config startup.conf --print toml
 
 Serving needs the capability CAP_NET_RAW (or root) to open the interface, and drops it then.
 Exit codes: 0 done, 1 failed while running, 2 wrong arguments or configuration.";
 
+#[cfg(feature = "demo")]
+const DEMO_EXAMPLE: &str = "  See it work, in network namespaces of its own (removed afterwards):
+      dataplane demo
+";
+#[cfg(not(feature = "demo"))]
+const DEMO_EXAMPLE: &str = "";
+
+fn examples() -> String {
+    format!("Examples:\n{DEMO_EXAMPLE}{EXAMPLES}")
+}
+
 /// A userspace packet dataplane: it takes frames from a network interface, makes VLANs with their
 /// own IPv4 addresses there, answers ARP and ping, and serves files by HTTP, without the kernel's
 /// network stack.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "dataplane", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "dataplane", version, after_help = examples(), arg_required_else_help = true)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -55,12 +66,42 @@ pub enum Action {
     /// standard error. If the interface does not exist yet, waits for it.
     Serve(Source),
     /// Show it working: build a VLAN in network namespaces, ping and fetch a page, clean up
+    #[cfg(feature = "demo")]
     Demo(Demo),
     /// Check a configuration without running it
     Check(Check),
+    /// Ask a running server, or change what it does
+    ///
+    /// With COMMAND: does it, and exits with 1 if it failed. Without: reads commands from the
+    /// terminal (? explains, tab completes) or from standard input.
+    Ctl(Ctl),
+    /// Say whether the server that was started with `--ready-file FILE` is ready
+    ///
+    /// For probes: prints the server's "ready:" line and exits with 0, or says why not and exits
+    /// with 1. The file a dead server left behind does not count.
+    Ready(Ready),
+    /// Print the completions for a shell
+    Completions(Completions),
+    /// Print a man page
+    Man(Man),
+}
+
+/// `dataplane ctl`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Ctl {
+    /// The server's operator socket [default: /run/dataplane/cli.sock]
+    #[arg(short, long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print tables as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The command, for example: show interface
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
 }
 
 /// `dataplane demo`.
+#[cfg(feature = "demo")]
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct Demo {
     /// Leave everything running at the end and print commands to try
@@ -77,6 +118,72 @@ pub struct Check {
     /// Print the configuration in this language
     #[arg(long, value_name = "LANGUAGE")]
     pub print: Option<Language>,
+}
+
+/// `dataplane ready`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Ready {
+    /// The server's ready file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `dataplane completions`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+impl Completions {
+    /// Writes the shell's completions to `out`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn print(self, out: &mut dyn io::Write) -> io::Result<()> {
+        let mut text = Vec::new(); // the generator panics when its output does not take it
+        clap_complete::generate(self.shell, &mut Args::command(), "dataplane", &mut text);
+        out.write_all(&text)
+    }
+}
+
+/// `dataplane man`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Man {
+    /// The command whose page to print, for example serve; without it, the page of dataplane
+    #[arg(value_name = "COMMAND", value_parser = command_name)]
+    pub command: Option<String>,
+}
+
+impl Man {
+    /// Writes the page to `out`, in roff.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn print(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let mut all = Args::command();
+        all.build(); // the sub-commands learn their full names
+        let command = match &self.command {
+            None => Some(&all),
+            Some(name) => all.find_subcommand(name),
+        };
+        command.map_or(Ok(()), |command| {
+            let title = command.get_display_name().unwrap_or("dataplane").to_owned();
+            clap_mangen::Man::new(command.clone())
+                .title(title)
+                .render(out)
+        })
+    }
+}
+
+/// The name of one of our commands.
+fn command_name(name: &str) -> Result<String, String> {
+    let all = Args::command();
+    if all.find_subcommand(name).is_some() {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<&str> = all.get_subcommands().map(clap::Command::get_name).collect();
+    Err(format!("expected one of {}", names.join(", ")))
 }
 
 /// A language to print a configuration in.
@@ -121,12 +228,18 @@ pub struct Source {
     #[arg(long, value_name = "FILE", help_heading = "From a file instead")]
     pub config: Option<PathBuf>,
 
+    /// Operator socket, for dataplane ctl and vppctl [default: /run/dataplane/cli.sock]
+    #[arg(long, value_name = "PATH", help_heading = "Operation")]
+    pub cli_listen: Option<PathBuf>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
     /// Log more: -v single connections, -vv everything
     #[arg(short, long, action = ArgAction::Count, help_heading = "Operation")]
     pub verbose: u8,
+    /// Keep a file that tells `dataplane ready FILE` whether the server is ready
+    #[arg(long, value_name = "FILE", help_heading = "Operation")]
+    pub ready_file: Option<PathBuf>,
     /// Log less: -q warnings and errors, -qq errors
     #[arg(
         short, long, action = ArgAction::Count, conflicts_with = "verbose",
@@ -221,6 +334,9 @@ impl Source {
 
     /// What the flags for all sources say goes before what a file says.
     fn overrule(&self, config: &mut Config) {
+        if let Some(path) = &self.cli_listen {
+            config.cli_listen = Some(path.clone());
+        }
         if let Some(format) = self.log_format {
             config.log.format = format;
         }

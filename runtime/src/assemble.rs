@@ -158,7 +158,7 @@ impl Assembly {
         result
     }
 
-    fn take_away(&self, old: &Plan, new: &Plan) {
+    fn take_away(&mut self, old: &Plan, new: &Plan) {
         for route in old
             .routes
             .iter()
@@ -191,6 +191,7 @@ impl Assembly {
             if !new.interfaces().any(|one| one.index == gone.0.index) {
                 self.tables.remove_interface(gone.0.index);
                 self.interfaces.borrow_mut().remove(gone.0.index);
+                self.graph.clear_interface(gone.0.index);
             }
         }
     }
@@ -287,6 +288,11 @@ impl Assembly {
     fn set_interface(&self, plan: &Plan, planned: &PlannedInterface) {
         let link = self.link.as_ref();
         let kernel_mtu = link.map_or(0, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX));
+        // The kernel makes room for one tag beyond the MTU; a second one counts towards it.
+        let pair = |(sub, matches): &(PlannedInterface, vlan::Match)| {
+            sub.index == planned.index && matches!(matches, vlan::Match::Double { .. })
+        };
+        let room = kernel_mtu.saturating_sub(if plan.subs.iter().any(pair) { 4 } else { 0 });
         let interface = Interface {
             name: planned.name.clone(),
             mac: plan
@@ -294,7 +300,7 @@ impl Assembly {
                 .or_else(|| link.map(|link| link.mac))
                 .unwrap_or_default(),
             // Never more than the kernel sends, whatever is configured.
-            mtu: planned.mtu.map_or(kernel_mtu, |mtu| mtu.min(kernel_mtu)),
+            mtu: planned.mtu.map_or(room, |mtu| mtu.min(room)),
             up: planned.up && link.is_some_and(LinkInfo::is_running),
         };
         self.interfaces.borrow_mut().set(planned.index, interface);

@@ -26,7 +26,7 @@
 //!
 //! | key | default | meaning |
 //! |---|---|---|
-//! | `cli-listen` | none | operator socket, a path; without effect in this version |
+//! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
 //! | `metrics-listen` | none | address and port of metrics; without effect in this version |
 //! | **`[log]`** | | |
 //! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
@@ -94,7 +94,8 @@ pub use validate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Config {
-    /// Where operators connect. No part of this version does; [`Config::warnings`] says so.
+    /// Where operators connect; `None`: the first of
+    /// [`default_paths`](crate::cli::listen::default_paths) where a socket can be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_listen: Option<PathBuf>,
     /// Where metrics are served. No part of this version does; [`Config::warnings`] says so.

@@ -3,12 +3,16 @@
 
 pub mod args;
 pub mod assemble;
+pub mod cli;
 pub mod config;
+pub mod controller;
+pub mod ctl;
 pub mod error;
 pub mod http;
 pub mod notify;
 pub mod plan;
 pub mod privileges;
+pub mod ready;
 pub mod snapshot;
 pub mod startup_conf;
 pub mod supervisor;
@@ -18,4 +22,5 @@ pub mod words;
 pub mod worker;
 
 pub use config::Config;
+pub use controller::Controller;
 pub use supervisor::{Event, Prepared, Runtime, StartError};

@@ -20,10 +20,11 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Config, HostInterface, HttpServer, RingVersion};
+use crate::controller::{Command, Controller};
 use crate::error::ConfigError;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan, PlanError};
-use crate::snapshot::WorkerSnapshot;
+use crate::snapshot::{CACHE_ENTRIES_TOLD_MAX, HttpSnapshot, PortSnapshot, Snapshot};
 use crate::worker::{Control, Listen, WorkerEvent, WorkerHandle, WorkerSetup};
 
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
@@ -205,8 +206,7 @@ impl Prepared {
             .spawn(move || supervisor.run())
             .map_err(StartError::System)?;
         Ok(Runtime {
-            commands,
-            notify,
+            controller: Controller::new(commands, notify),
             events,
             thread: Some(thread),
         })
@@ -247,24 +247,10 @@ fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeEr
     http_static::Server::new(options)
 }
 
-/// What the supervisor is told.
-#[derive(Debug)]
-enum Command {
-    /// Run this from now on; the answer says why not.
-    Configure(Box<Config>, Sender<Result<(), StartError>>),
-    /// The desired state.
-    Config(Sender<Config>),
-    /// How every worker is.
-    Snapshot(Sender<Vec<(String, WorkerSnapshot)>>),
-    /// Drain until then, and end.
-    Shutdown(Instant),
-}
-
 /// A running dataplane.
 #[derive(Debug)]
 pub struct Runtime {
-    commands: Sender<Command>,
-    notify: Notify,
+    controller: Controller,
     events: Receiver<Event>,
     thread: Option<JoinHandle<()>>,
 }
@@ -275,35 +261,27 @@ impl Runtime {
         &self.events
     }
 
-    /// Makes `config` the desired state: what differs from what runs is changed, the rest goes on
-    /// undisturbed. Host interfaces themselves cannot be added or taken away, because their
-    /// sockets need a capability that is gone.
+    /// A handle for other threads.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// As [`Controller::configure`].
     ///
     /// # Errors
     /// Why not; nothing is changed then.
     pub fn configure(&self, config: Config) -> Result<(), StartError> {
-        let (reply, answer) = unbounded();
-        self.send(Command::Configure(Box::new(config), reply));
-        answer.recv().unwrap_or_else(|_| {
-            Err(StartError::System(io::Error::other(
-                "the dataplane has ended",
-            )))
-        })
+        self.controller.configure(config)
     }
 
-    /// The desired state; `None` when the dataplane has ended.
+    /// As [`Controller::config`].
     pub fn config(&self) -> Option<Config> {
-        let (reply, answer) = unbounded();
-        self.send(Command::Config(reply));
-        answer.recv().ok()
+        self.controller.config()
     }
 
-    /// How every worker is, with its name; a worker that does not answer within a second is left
-    /// out.
-    pub fn snapshot(&self) -> Vec<(String, WorkerSnapshot)> {
-        let (reply, answer) = unbounded();
-        self.send(Command::Snapshot(reply));
-        answer.recv().unwrap_or_default()
+    /// As [`Controller::snapshot`].
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.controller.snapshot()
     }
 
     /// Stops taking connections, lets those that are busy finish for up to `patience`, and ends.
@@ -312,15 +290,10 @@ impl Runtime {
     }
 
     fn end(&mut self, patience: Duration) {
-        self.send(Command::Shutdown(Instant::now() + patience));
+        self.controller
+            .send(Command::Shutdown(Instant::now() + patience));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a panic was printed where it happened
-        }
-    }
-
-    fn send(&self, command: Command) {
-        if self.commands.send(command).is_ok() {
-            self.notify.ring();
         }
     }
 }
@@ -714,19 +687,43 @@ impl Supervisor {
         Ok(())
     }
 
-    fn snapshot(&self) -> Vec<(String, WorkerSnapshot)> {
-        let mut asked = Vec::new();
-        for port in &self.ports {
-            for (nth, worker) in port.workers.iter().enumerate() {
-                let (reply, answer) = unbounded();
-                worker.handle.tell(Control::Snapshot(reply));
-                asked.push((format!("{}/{nth}", port.plan.port.name), answer));
-            }
-        }
+    fn snapshot(&self) -> Snapshot {
+        // All are asked before the first answer is waited for.
+        let asked: Vec<Vec<_>> = self
+            .ports
+            .iter()
+            .map(|port| {
+                let ask = |worker: &PortWorker| {
+                    let (reply, answer) = unbounded();
+                    worker.handle.tell(Control::Snapshot(reply));
+                    answer
+                };
+                port.workers.iter().map(ask).collect()
+            })
+            .collect();
         let until = Instant::now() + SNAPSHOT_TIMEOUT;
-        asked
-            .into_iter()
-            .filter_map(|(name, answer)| Some((name, answer.recv_deadline(until).ok()?)))
-            .collect()
+        let ports = self.ports.iter().zip(asked).map(|(port, answers)| {
+            let answers = answers.into_iter();
+            PortSnapshot {
+                plan: port.plan.clone(),
+                link: port.link.clone(),
+                worker_count: port.workers.len(),
+                workers: answers
+                    .filter_map(|answer| answer.recv_deadline(until).ok())
+                    .collect(),
+            }
+        });
+        let servers = self.servers.iter();
+        Snapshot {
+            config: self.config.clone(),
+            ports: ports.collect(),
+            http: servers
+                .map(|(http, server)| HttpSnapshot {
+                    server: http.clone(),
+                    stats: server.stats(),
+                    cache: server.cache_entries(CACHE_ENTRIES_TOLD_MAX),
+                })
+                .collect(),
+        }
     }
 }

@@ -179,6 +179,8 @@ struct Worker {
     /// The origin of every time the graph is given.
     origin: Instant,
     draining: bool,
+    /// Turns taken.
+    turns: u64,
 }
 
 /// When a worker has to look again at the latest.
@@ -218,6 +220,7 @@ impl Worker {
             batch: Some(Batch::new()),
             origin: Instant::now(),
             draining: false,
+            turns: 0,
         })
     }
 
@@ -246,7 +249,13 @@ impl Worker {
                 }
                 Ok(Control::Snapshot(reply)) => {
                     let now = self.origin.elapsed();
-                    let snapshot = WorkerSnapshot::of(&self.assembly, &mut self.device, now);
+                    let snapshot = WorkerSnapshot::of(
+                        self.number,
+                        self.turns,
+                        &self.assembly,
+                        &mut self.device,
+                        now,
+                    );
                     let _ = reply.send(snapshot); // whoever asked may have gone
                 }
                 Ok(Control::ClearCounters) => self.assembly.graph.clear_counters(),
@@ -295,6 +304,7 @@ impl Worker {
     /// One turn: frames in, timers, frames out. `None` when there is more to do at once.
     fn turn(&mut self) -> Option<Until> {
         let now = self.origin.elapsed();
+        self.turns += 1;
         if self
             .timers
             .deadline()

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -26,11 +27,29 @@ pub fn ping(
     size: usize,
     timeout: Duration,
 ) -> Result<Vec<Duration>, WiringError> {
+    ping_every(namespace, address, count, size, timeout, Duration::ZERO)
+}
+
+/// As [`ping`], with `interval` between an answer and the next request.
+///
+/// # Errors
+/// Those of [`ping`].
+pub fn ping_every(
+    namespace: &Netns,
+    address: Ipv4Addr,
+    count: u16,
+    size: usize,
+    timeout: Duration,
+    interval: Duration,
+) -> Result<Vec<Duration>, WiringError> {
     let work = || -> io::Result<Vec<Duration>> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4))?;
         socket.connect(&SocketAddr::V4(SocketAddrV4::new(address, 0)).into())?;
         (1..=count)
-            .map(|sequence| echo(&socket, sequence, size, timeout))
+            .map(|sequence| {
+                thread::sleep(interval);
+                echo(&socket, sequence, size, timeout)
+            })
             .collect()
     };
     namespace

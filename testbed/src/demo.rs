@@ -268,6 +268,24 @@ fn in_user_namespace() -> bool {
     map.split_whitespace().nth(2) == Some("1")
 }
 
+/// The server's startup file: the proof of concept's, with the pod's own address.
+pub(crate) fn startup_conf(wiring: &Wiring, www_root: &Path) -> io::Result<String> {
+    let mac = wiring.pod_link().map_err(io::Error::other)?.mac;
+    let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
+    let (address, prefix_len) = SERVER_ADDRESS;
+    let vid = VLAN.vid;
+    Ok(format!(
+        "create host-interface name {POD_DEVICE}\n\
+         set interface mac address host-{POD_DEVICE} {mac}\n\
+         set int state host-{POD_DEVICE} up\n\
+         create sub-interfaces host-{POD_DEVICE} {vid}\n\
+         set interface state host-{POD_DEVICE}.{vid} up\n\
+         set int ip address host-{POD_DEVICE}.{vid} {address}/{prefix_len}\n\
+         http static server www-root {} uri tcp://0.0.0.0/80 cache-size 512m\n",
+        www_root.display(),
+    ))
+}
+
 /// The www-root and the startup file, in a directory of their own.
 struct Files {
     directory: TempDir,
@@ -276,8 +294,6 @@ struct Files {
 
 impl Files {
     fn write(wiring: &Wiring) -> io::Result<Self> {
-        let mac = wiring.pod_link().map_err(io::Error::other)?.mac;
-        let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
         let directory = tempfile::Builder::new()
             .prefix("dataplane-demo-")
             .tempdir()?;
@@ -285,18 +301,7 @@ impl Files {
         let www = directory.path().join("www");
         fs::create_dir(&www)?;
         fs::write(www.join("index.html"), PAGE)?;
-        let (address, prefix_len) = SERVER_ADDRESS;
-        let vid = VLAN.vid;
-        let lines = format!(
-            "create host-interface name {POD_DEVICE}\n\
-             set interface mac address host-{POD_DEVICE} {mac}\n\
-             set int state host-{POD_DEVICE} up\n\
-             create sub-interfaces host-{POD_DEVICE} {vid}\n\
-             set interface state host-{POD_DEVICE}.{vid} up\n\
-             set int ip address host-{POD_DEVICE}.{vid} {address}/{prefix_len}\n\
-             http static server www-root {} uri tcp://0.0.0.0/80 cache-size 512m\n",
-            www.display(),
-        );
+        let lines = startup_conf(wiring, &www)?;
         let files = Self { directory, lines };
         fs::write(files.startup(), &files.lines)?;
         Ok(files)

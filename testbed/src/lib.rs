@@ -28,6 +28,7 @@ pub mod netns;
 pub mod offload;
 pub mod packet_socket;
 pub mod process;
+pub mod race;
 pub mod relay;
 pub mod tag;
 pub mod vlan_client;

@@ -45,7 +45,7 @@ fn frames_are_handed_to_the_port_and_counted_at_interface_and_port() {
 }
 
 #[test]
-fn the_mtu_is_the_interfaces_and_tags_do_not_count() {
+fn the_mtu_is_the_interfaces_without_its_tags() {
     let (mut harness, _interfaces) = harness();
     harness.input(&frame(2, 1400), |meta| meta.interface = VLAN);
     harness.input(&frame(1, 1401), |meta| meta.interface = VLAN);
@@ -55,6 +55,18 @@ fn the_mtu_is_the_interfaces_and_tags_do_not_count() {
     let lens: Vec<_> = outcome.transmitted.iter().map(|f| f.octets.len()).collect();
     assert_eq!(lens, [1422, 1514]);
     assert_eq!(outcome.drops(), [("mtu-exceeded", 2)]);
+}
+
+#[test]
+fn a_second_tag_counts_towards_the_ports_mtu() {
+    let (mut harness, _interfaces) = harness();
+    for (tags, payload) in [(1, 1500), (2, 1496), (2, 1497)] {
+        harness.input(&frame(tags, payload), |_| {});
+    }
+    let outcome = harness.run();
+    let lens: Vec<_> = outcome.transmitted.iter().map(|f| f.octets.len()).collect();
+    assert_eq!(lens, [1518, 1518]);
+    assert_eq!(outcome.drops(), [("mtu-exceeded", 1)]);
 }
 
 #[test]

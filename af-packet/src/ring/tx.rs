@@ -24,7 +24,7 @@ use dataplane::{Frame, HEADROOM, Offload, Port};
 
 use crate::region::{Geometry, Region};
 use crate::ring::header::halves;
-use crate::ring::vnet::{self, SEGMENTATION_MAX};
+use crate::ring::vnet::{self, SEGMENTATION_MAX, link_room};
 use crate::uapi;
 use crate::uapi::{tx_status, v3};
 
@@ -34,9 +34,6 @@ const BUFFER: usize = v3::SIZE;
 /// Free octets in front of a frame handed out: what its owner may count on, and the
 /// `virtio_net_hdr`, which is written right before the frame when it is transmitted.
 const FRONT: usize = HEADROOM + uapi::vnet::SIZE;
-
-/// Octets two tags add to a frame of the largest MTU.
-const TAGS: usize = 8;
 
 /// Tells the kernel to look at the ring.
 pub trait Kick {
@@ -108,8 +105,9 @@ pub struct TxRing {
     unsent: usize,
     /// `Held` slots.
     held: usize,
-    /// The longest frame that is no super-segment, in octets.
-    frame_max: usize,
+    /// The longest packet, in octets, behind the Ethernet header and one tag; 0 until it is
+    /// known.
+    mtu: usize,
     vnet: bool,
     kick: Box<dyn Kick + Send>,
     counters: TxCounters,
@@ -139,7 +137,7 @@ impl TxRing {
             used: 0,
             unsent: 0,
             held: 0,
-            frame_max: 0,
+            mtu: 0,
             vnet,
             kick,
             counters: TxCounters::default(),
@@ -176,19 +174,30 @@ impl TxRing {
         }
     }
 
-    /// Sets the largest IP packet, in octets, that the interface takes: frames of more than that
-    /// and an Ethernet header with two tags are refused. Those already in the ring are thrown
-    /// out, as the kernel would stop at the first for ever.
+    /// Sets the largest IP packet, in octets, that the interface takes. Frames with more behind
+    /// their Ethernet header and first tag are refused: a second tag counts, as drivers make room
+    /// for one. Those already in the ring are thrown out, as the kernel would stop at the first
+    /// for ever.
     pub fn set_mtu(&mut self, mtu: u32) {
-        let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
-        self.frame_max = mtu.saturating_add(ETHERNET_HEADER + TAGS);
+        self.mtu = usize::try_from(mtu).unwrap_or(usize::MAX >> 1);
         self.note_taken();
         for back in 1..=self.unsent {
             let slot = self.slot_before_next(back);
-            if self.states[slot] == Slot::Committed && self.committed_len(slot) > self.frame_max {
+            if self.states[slot] == Slot::Committed && self.blocks_the_head(slot) {
                 self.commit_skip(slot);
                 self.counters.oversize += 1;
             }
+        }
+    }
+
+    /// The longest frame, in octets, that begins like `octets` and is no super-segment.
+    fn frame_max(&self, octets: &[u8]) -> usize {
+        // Without virtio_net_hdr af_packet itself checks, and makes room for a C-tag only.
+        let ctag = octets.get(12..14) == Some(&[0x81, 0x00]);
+        if self.vnet || ctag {
+            self.mtu + link_room(octets)
+        } else {
+            self.mtu + ETHERNET_HEADER
         }
     }
 
@@ -202,23 +211,26 @@ impl TxRing {
         self.geometry.slot_len - BUFFER - FRONT
     }
 
-    /// The length of the committed frame in `slot`, 0 for a super-segment or a skip.
-    fn committed_len(&self, slot: usize) -> usize {
+    /// Whether the frame committed in `slot` is one the device would refuse for its length.
+    fn blocks_the_head(&self, slot: usize) -> bool {
         let at = self.geometry.slot_at(slot);
         let len = usize::try_from(self.word(at + v3::LEN)).unwrap_or(0);
         let start = usize::from(halves(self.word(at + v3::MAC_NET)).0);
-        if !self.vnet || start < v3::SIZE {
-            return len;
+        if start < BUFFER || len > self.geometry.slot_len.saturating_sub(start) {
+            return false;
         }
-        // SAFETY: the slot is committed, so no frame has it; the kernel only reads it, and only
-        // in our own system calls.
-        let header = unsafe { self.region.octets(at + start, uapi::vnet::SIZE) };
-        let plain = header.get(1) == Some(&uapi::vnet::GSO_NONE);
-        if plain {
-            len.saturating_sub(uapi::vnet::SIZE)
-        } else {
-            0
+        // SAFETY:
+        // 1. We wrote both numbers, and checked again that they lie in the slot.
+        // 2. The slot is committed, so no frame has it; the kernel only reads it, and only in
+        //    system calls of ours.
+        let octets = unsafe { self.region.octets(at + start, len) };
+        if !self.vnet {
+            return len > self.frame_max(octets);
         }
+        let Some((header, octets)) = octets.split_at_checked(uapi::vnet::SIZE) else {
+            return false;
+        };
+        header.get(1) == Some(&uapi::vnet::GSO_NONE) && octets.len() > self.frame_max(octets)
     }
 
     fn word(&self, at: usize) -> u32 {
@@ -431,7 +443,7 @@ impl TxTurn<'_> {
 
     fn refusal(&mut self, frame: &Frame<'_>) -> bool {
         let max = match frame.meta.segmentation {
-            None => self.ring.frame_max,
+            None => self.ring.frame_max(frame.octets()),
             Some(_) => SEGMENTATION_MAX,
         };
         if frame.len() > max.min(self.ring.room()) {

@@ -145,6 +145,13 @@ pub(crate) fn link_header(octets: &[u8]) -> (usize, EtherType) {
     (end, EtherType::default())
 }
 
+/// Octets of the link header that a device sends beside a packet of its MTU: the Ethernet header
+/// and one tag. `is_skb_forwardable` (net/core/dev.c) draws the line there for veth, and drivers
+/// size their buffers so; a second tag is taken out of the packet.
+pub(crate) fn link_room(octets: &[u8]) -> usize {
+    link_header(octets).0.min(ETHERNET_HEADER + 4)
+}
+
 /// Finishes a partial checksum in software, for rings without `PACKET_VNET_HDR`; `false` when its
 /// place is not in the frame.
 pub(crate) fn complete_checksum(frame: &mut Frame<'_>) -> bool {

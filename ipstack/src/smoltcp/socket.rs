@@ -70,9 +70,9 @@ impl Socket {
         self.get().recv_queue()
     }
 
-    /// Octets the receive buffer holds.
-    pub(crate) fn recv_capacity(&self) -> usize {
-        self.get().recv_capacity()
+    /// Octets the receive buffer has room for.
+    pub(crate) fn recv_window(&self) -> usize {
+        self.get().recv_capacity() - self.get().recv_queue()
     }
 
     /// Whether our direction is still open.

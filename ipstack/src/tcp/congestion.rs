@@ -139,10 +139,12 @@ mod tests {
         congestion.on_loss(100 * MSS);
         assert_eq!(congestion.cwnd, 70 * MSS);
         let mut now = Duration::ZERO;
-        // K = cbrt(30 / 0.4) = 4.2 s until the old window is reached.
+        // K = cbrt(30 / 0.4) = 4.2 s until the old window is reached; the round trip is long
+        // enough for standard TCP to be slower.
+        let rtt = 5 * RTT;
         while now < Duration::from_millis(4300) {
-            congestion.on_ack(congestion.cwnd, now, RTT);
-            now += RTT;
+            congestion.on_ack(congestion.cwnd, now, rtt);
+            now += rtt;
         }
         let segments = congestion.cwnd / MSS;
         assert!((95..=110).contains(&segments), "{segments}");

@@ -134,6 +134,7 @@ impl Tcb {
 const MSS_DEFAULT: u16 = 536;
 
 /// What the application side wants and has done.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Default)]
 pub(crate) struct App {
     /// A read waits for octets, a write for room.
@@ -292,7 +293,7 @@ impl Conn {
         };
         let queue = socket.send_queue();
         let (limit, room) = self.sender.room(&self.tcb, socket.send_capacity(), queue);
-        let worthwhile = (limit / 4).min(ROOM_LARGE).max(1);
+        let worthwhile = (limit / 4).clamp(1, ROOM_LARGE);
         if room >= worthwhile || queue == 0 {
             room
         } else {
@@ -454,7 +455,7 @@ impl Conn {
     /// An acknowledgement of our own: what we have, nothing new.
     pub(crate) fn ack(&self) -> Outgoing {
         let window = match &self.socket {
-            Some(socket) => socket.recv_capacity() - socket.recv_queue(),
+            Some(socket) => socket.recv_window(),
             None => self.shared.config.rx_buffer,
         };
         Outgoing {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use dataplane::{IfIndex, SharedInterfaces};
@@ -33,7 +34,7 @@ const MTU_FALLBACK: u16 = 1500;
 pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// How long a path MTU is believed (RFC 1191, section 6.3).
-pub(super) const PMTU_AGE: Duration = Duration::from_secs(600);
+pub(super) const PMTU_AGE: Duration = Duration::from_mins(10);
 
 /// Challenge acknowledgements are this far apart on one connection; one is enough for a peer that
 /// restarted, which sends its SYN again after a second.
@@ -140,6 +141,8 @@ pub(crate) struct Core {
     pub(crate) draining: bool,
     /// Futures to drop once nothing is borrowed: they may do what they like then.
     pub(crate) dead: Vec<Connection>,
+    /// Tasks elsewhere to wake then.
+    pub(super) others: Vec<Waker>,
 }
 
 impl Core {
@@ -171,6 +174,7 @@ impl Core {
             cookies_until: None,
             draining: false,
             dead: Vec::new(),
+            others: Vec::new(),
         }
     }
 
@@ -197,6 +201,13 @@ impl Core {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// A turn begins at `now`. Wheels without deadlines skip the time since the last.
+    pub(crate) fn begin_turn(&mut self, now: Duration) {
+        self.flow_timers.skip_to(now);
+        self.half_open_timers.skip_to(now);
+        self.time_wait_timers.skip_to(now);
     }
 
     /// Puts flow `index` among those to serve.
@@ -323,6 +334,7 @@ impl Core {
         let served = flow.future.is_some() || flow.service.is_some();
         let key = {
             let mut conn = conn.borrow_mut();
+            self.others.extend(conn.take_others().into_iter().flatten());
             if let Some(kind) = fate {
                 conn.state = State::Closed;
                 conn.fate = Some(kind);
@@ -503,7 +515,7 @@ impl Core {
         }
     }
 
-    pub(super) fn connections(&self, now: Duration) -> Vec<ConnectionInfo> {
+    pub(super) fn connections(&self, now: Duration, max: usize) -> Vec<ConnectionInfo> {
         let bare = |key: &Key, state: State| ConnectionInfo {
             local: key.local,
             remote: key.remote,
@@ -538,7 +550,7 @@ impl Core {
         let half_open = half_open.map(|(_, record)| bare(&record.key, State::SynReceived));
         let time_waits = self.time_waits.iter();
         let time_waits = time_waits.map(|(_, record)| bare(&record.key, State::TimeWait));
-        flows.chain(half_open).chain(time_waits).collect()
+        flows.chain(half_open).chain(time_waits).take(max).collect()
     }
 }
 
@@ -556,4 +568,37 @@ pub(super) fn memory_max(config: &TcpConfig) -> usize {
         + config.connections_max * flow
         + config.half_open_max * half_open
         + config.time_wait_max * time_wait
+}
+
+#[cfg(test)]
+impl Core {
+    pub(crate) fn deadlines(&self) -> String {
+        format!(
+            "ready {}, wakes {}, flows {:?}, half-open {:?}, time-wait {:?}, retry {:?}",
+            self.ready.len(),
+            self.shared.wakes.is_empty(),
+            self.flow_timers.next(),
+            self.half_open_timers.next(),
+            self.time_wait_timers.next(),
+            self.retry_at
+        )
+    }
+
+    /// Whether nothing can be forgotten: every flow, half-open connection and TIME-WAIT record has
+    /// a deadline.
+    pub(crate) fn all_have_deadlines(&self) -> bool {
+        let flows = self.flows.iter();
+        let half_open = self.half_open.iter();
+        let time_waits = self.time_waits.iter();
+        flows
+            .map(|(at, _)| at)
+            .all(|at| self.flow_timers.contains(at))
+            && half_open
+                .map(|(at, _)| at)
+                .all(|at| self.half_open_timers.contains(at))
+            && time_waits
+                .map(|(at, _)| at)
+                .all(|at| self.time_wait_timers.contains(at))
+            && self.flow_timers.len() == self.flows.len()
+    }
 }

@@ -169,7 +169,12 @@ impl Tcp {
     /// Every connection as it is at `now`, the time given to the nodes; half-open ones and
     /// TIME-WAIT records last.
     pub fn connections(&self, now: Duration) -> Vec<ConnectionInfo> {
-        self.core.borrow().connections(now)
+        self.core.borrow().connections(now, usize::MAX)
+    }
+
+    /// The first `max` of [`Self::connections`], so that looking takes bounded time.
+    pub fn connections_up_to(&self, now: Duration, max: usize) -> Vec<ConnectionInfo> {
+        self.core.borrow().connections(now, max)
     }
 
     /// Begins to shut down: new connections are reset, services are told

@@ -12,7 +12,7 @@ use super::table::{Key, Place};
 use super::transmit::Out;
 use crate::tcp4_input::Tcp4InputDrop as Drop;
 
-/// When the SYN-ACK is sent again: 1, 2 and 4 s after the one before; then the record goes.
+/// When the SYN-ACK is sent again: 1, 2 and 4 s after the one before; 8 s later the record goes.
 const RETRIES: u8 = 3;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 

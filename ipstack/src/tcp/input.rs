@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use dataplane::{Checksum, Frame};
 
-use super::conn::{Conn, State};
+use super::conn::{Conn, State, Tcb};
 use super::core::Core;
 use super::segment::{
     ACK, FIN, Malformed, RST, SACK_BLOCKS_MAX, SYN, Segment, TCP_HEADER, checksum_is_valid, parse,
@@ -32,7 +32,7 @@ use super::sender;
 use super::seq::Seq;
 use super::table::{Key, Place};
 use super::transmit::{Egress, Out, Reply};
-use crate::smoltcp::{Engine, Path};
+use crate::smoltcp::{Engine, Path, Socket};
 use crate::tcp4_input::Tcp4InputDrop as Drop;
 
 /// No SACK blocks.
@@ -133,65 +133,38 @@ impl Core {
         now: Duration,
         out: &mut Out<'_, '_>,
     ) -> Option<Drop> {
-        let Some(flow) = self.flows.get_mut(index) else {
+        let Some(flow) = self.flows.get(index) else {
             return Some(Drop::NoConnection);
         };
         let conn = Rc::clone(&flow.conn);
         let (tcb, rx_window) = {
             let conn = conn.borrow();
-            let socket = conn.socket.as_ref();
-            let free = socket.map(|s| s.recv_capacity() - s.recv_queue());
+            let free = conn.socket.as_ref().map(Socket::recv_window);
             (conn.tcb, free.unwrap_or(self.shared.config.rx_buffer))
         };
         if segment.has(RST) {
-            if segment.seq == tcb.rcv_nxt {
-                self.shared.count(|c| c.reset_by_peer += 1);
-                self.end(index, Some(ErrorKind::ConnectionReset), now);
-                return None;
-            }
-            self.shared.count(|c| c.blind_resets += 1);
-            if segment.seq.within(tcb.rcv_nxt, rx_window) {
-                self.challenge(index, now, out);
-            }
-            return Some(Drop::BlindReset);
+            return self.reset_input(index, segment.seq, &tcb, rx_window, now, out);
         }
-        if segment.has(SYN) {
-            self.shared.count(|c| c.syns_on_connection += 1);
-            self.challenge(index, now, out);
-            return Some(Drop::SynOnConnection);
-        }
-        if !segment.has(ACK) {
-            return Some(Drop::Nonsense);
-        }
-        if segment.ack.after(tcb.snd_max.max(tcb.probed)) {
-            self.shared.count(|c| c.acks_of_unsent += 1);
-            self.challenge(index, now, out);
-            return Some(Drop::UnacceptableAck);
+        if let Err(reason) = self.check(index, segment, &tcb, now, out) {
+            return Some(reason);
         }
         if segment.ack.before(tcb.una) {
-            if tcb.una.since(segment.ack) > tcb.send_window().max(WINDOW_LEAST) {
-                self.challenge(index, now, out);
-                return Some(Drop::UnacceptableAck);
-            }
-            if segment.len() == 0 {
-                return Some(Drop::OldDuplicate);
-            }
             self.shared.count(|c| c.old_acks_patched += 1);
             patch_ack(packet, segment, tcb.una);
         }
-        flow.heard_at = now;
-        flow.active_at = now;
-        flow.probes = 0;
+        if let Some(flow) = self.flows.get_mut(index)
+            && segment.seq.within(tcb.rcv_nxt.back(1), rx_window + 1)
+        {
+            flow.heard_at = now;
+            flow.active_at = now;
+            flow.probes = 0;
+        }
+        self.touch(index);
         let pure = segment.is_pure_ack() && segment.seq == tcb.rcv_nxt;
         if pure && segment.tcp_header == TCP_HEADER && segment.ack.after(tcb.una) {
-            if flow.held.replace((segment.ack, segment.window)).is_some() {
-                self.shared.count(|c| c.acks_coalesced += 1);
-            }
-            self.touch(index);
-            return None;
+            return self.hold(index, segment);
         }
         self.feed_held(index, now, out);
-        self.touch(index);
         let mut conn = conn.borrow_mut();
         conn.now = now;
         let blocks = if segment.tcp_header > TCP_HEADER {
@@ -199,26 +172,8 @@ impl Core {
         } else {
             NO_BLOCKS
         };
-        let has_blocks = blocks[0].is_some();
-        let tcb = conn.tcb;
-        let in_flight = tcb.una != tcb.snd_max;
-        if pure && segment.ack == tcb.una && in_flight {
-            if conn.sender.assists() {
-                let mss = sender::mss(&tcb, conn.mtu);
-                let unchanged = segment.window == tcb.window;
-                if unchanged && !has_blocks {
-                    conn.sender.on_duplicate(&tcb, mss);
-                }
-                conn.sender.on_ack(&tcb, tcb.una, &blocks, mss, now);
-                if unchanged {
-                    if tcb.send_window() == 0 {
-                        conn.sender.progress_at = now;
-                    }
-                    return None;
-                }
-            } else if has_blocks && segment.window != tcb.window {
-                patch_window(packet, segment, tcb.window);
-            }
+        if pure && !duplicate_ack(&mut conn, segment, packet, &blocks) {
+            return None;
         }
         if conn.socket.is_none() {
             if pure {
@@ -227,10 +182,7 @@ impl Core {
             }
             // A keep-alive probe is answered without waking anything.
             if segment.payload <= 1 && !segment.has(FIN) && segment.seq.before(tcb.rcv_nxt) {
-                let ack = conn.ack();
-                let interface = conn.key.interface;
-                drop(conn);
-                self.send(&ack, interface, out);
+                self.send(&conn.ack(), conn.key.interface, out);
                 return None;
             }
             if !conn.wake_up(0) {
@@ -252,6 +204,75 @@ impl Core {
         if !fed {
             self.panicked(index, now, out);
         }
+        None
+    }
+
+    /// A reset: only at the expected number does it end the connection.
+    fn reset_input(
+        &mut self,
+        index: u32,
+        seq: Seq,
+        tcb: &Tcb,
+        rx_window: usize,
+        now: Duration,
+        out: &mut Out<'_, '_>,
+    ) -> Option<Drop> {
+        if seq == tcb.rcv_nxt {
+            self.shared.count(|c| c.reset_by_peer += 1);
+            self.end(index, Some(ErrorKind::ConnectionReset), now);
+            return None;
+        }
+        self.shared.count(|c| c.blind_resets += 1);
+        if seq.within(tcb.rcv_nxt, rx_window) {
+            self.challenge(index, now, out);
+        }
+        Some(Drop::BlindReset)
+    }
+
+    /// Refuses a segment that smoltcp must not see.
+    fn check(
+        &mut self,
+        index: u32,
+        segment: &Segment,
+        tcb: &Tcb,
+        now: Duration,
+        out: &mut Out<'_, '_>,
+    ) -> Result<(), Drop> {
+        if segment.has(SYN) {
+            self.shared.count(|c| c.syns_on_connection += 1);
+            self.challenge(index, now, out);
+            return Err(Drop::SynOnConnection);
+        }
+        if !segment.has(ACK) {
+            return Err(Drop::Nonsense);
+        }
+        if segment.ack.after(tcb.snd_max.max(tcb.probed)) {
+            self.shared.count(|c| c.acks_of_unsent += 1);
+            self.challenge(index, now, out);
+            return Err(Drop::UnacceptableAck);
+        }
+        if segment.ack.before(tcb.una) {
+            if tcb.una.since(segment.ack) > tcb.send_window().max(WINDOW_LEAST) {
+                self.challenge(index, now, out);
+                return Err(Drop::UnacceptableAck);
+            }
+            if segment.len() == 0 {
+                return Err(Drop::OldDuplicate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a pure acknowledgement back, in place of the one before.
+    fn hold(&mut self, index: u32, segment: &Segment) -> Option<Drop> {
+        let flow = self.flows.get_mut(index)?;
+        if let Some((held, _)) = flow.held {
+            if segment.ack.before(held) {
+                return Some(Drop::OldDuplicate);
+            }
+            self.shared.count(|c| c.acks_coalesced += 1);
+        }
+        flow.held = Some((segment.ack, segment.window));
         None
     }
 
@@ -311,6 +332,38 @@ impl Core {
     }
 }
 
+/// An acknowledgement of nothing new while something is in flight: takes its SACK blocks when loss
+/// recovery is ours. Returns whether smoltcp is to see it.
+fn duplicate_ack(
+    conn: &mut Conn,
+    segment: &mut Segment,
+    packet: &mut [u8],
+    blocks: &[Option<(Seq, Seq)>; SACK_BLOCKS_MAX],
+) -> bool {
+    let tcb = conn.tcb;
+    if segment.ack != tcb.una || tcb.una == tcb.snd_max {
+        return true;
+    }
+    let has_blocks = blocks[0].is_some();
+    let unchanged = segment.window == tcb.window;
+    if !conn.sender.assists() {
+        if has_blocks && !unchanged {
+            patch_window(packet, segment, tcb.window);
+        }
+        return true;
+    }
+    let mss = sender::mss(&tcb, conn.mtu);
+    if unchanged && !has_blocks {
+        conn.sender.on_duplicate(&tcb, mss);
+    }
+    conn.sender.on_ack(&tcb, tcb.una, blocks, mss, conn.now);
+    if unchanged && tcb.send_window() == 0 {
+        // It answers our probes: it lives.
+        conn.sender.progress_at = conn.now;
+    }
+    !unchanged
+}
+
 /// The least an old acknowledgement is believed to lie back, however small the window is now.
 const WINDOW_LEAST: usize = 65_535;
 
@@ -334,7 +387,7 @@ fn feed(
         return true;
     };
     let before = (socket.send_queue(), socket.recv_queue(), socket.state());
-    let window = socket.recv_capacity() - socket.recv_queue();
+    let window = socket.recv_window();
     let mut reply = Reply::new();
     let fed = catch_unwind(AssertUnwindSafe(|| {
         engine.feed(socket, clock, path, packet, &mut reply);

@@ -4,7 +4,8 @@
 //!
 //! - [`Tcp`]: the handle: listen, look, shut down.
 //! - `core`: tables and timers; `input`: checks and feeding; `handshake`: SYN to connection;
-//!   `serve`: a connection's turn; `transmit`: the way out; `sender`, `congestion`: loss recovery.
+//!   `serve`: a connection's turn; `timers`; `transmit`: the way out; `sender`, `congestion`: loss
+//!   recovery.
 //! - `conn`: one connection, shared by the worker and its [`TcpStream`](crate::stream::TcpStream).
 //! - `table`, `slab`, `wheel`, `sources`, `limit`, `isn`, `seq`, `segment`, `wake`: tools.
 
@@ -26,6 +27,7 @@ mod serve;
 mod slab;
 mod sources;
 mod table;
+mod timers;
 mod transmit;
 mod wake;
 mod wheel;

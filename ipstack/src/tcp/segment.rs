@@ -87,7 +87,8 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Segment, Malformed> {
     let ip = packet
         .first_chunk::<IP_HEADER>()
         .ok_or(Malformed::Truncated)?;
-    let [first, .., a, b, c, d, e, f, g, h] = *ip;
+    let (source, destination) = addresses(ip);
+    let [first, ..] = *ip;
     let ip_header = usize::from(first & 0x0f) * 4;
     let tcp_octets = packet.get(ip_header..).ok_or(Malformed::Truncated)?;
     let tcp = TcpHeaderSlice::from_slice(tcp_octets).map_err(|_| Malformed::Truncated)?;
@@ -98,8 +99,8 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Segment, Malformed> {
         return Err(Malformed::Nonsense);
     }
     Ok(Segment {
-        remote: SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), tcp.source_port()),
-        local: SocketAddrV4::new(Ipv4Addr::new(e, f, g, h), tcp.destination_port()),
+        remote: SocketAddrV4::new(source, tcp.source_port()),
+        local: SocketAddrV4::new(destination, tcp.destination_port()),
         seq: Seq(tcp.sequence_number()),
         ack: Seq(tcp.acknowledgment_number()),
         flags,
@@ -108,6 +109,15 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Segment, Malformed> {
         tcp_header,
         payload: tcp_octets.len() - tcp_header,
     })
+}
+
+/// The source and the destination of an IPv4 header.
+#[inline]
+pub(crate) fn addresses(header: &[u8; IP_HEADER]) -> (Ipv4Addr, Ipv4Addr) {
+    let (_, addresses) = header.split_at(IP_HEADER - 8);
+    let (source, destination) = addresses.split_at(4);
+    let address = |octets: &[u8]| Ipv4Addr::from(<[u8; 4]>::try_from(octets).unwrap_or([0; 4]));
+    (address(source), address(destination))
 }
 
 /// The options of a SYN.
@@ -186,9 +196,7 @@ pub(crate) fn fill_checksum(packet: &mut [u8], partial: bool) {
     let Some((ip, tcp)) = packet.split_first_chunk_mut::<IP_HEADER>() else {
         return;
     };
-    let [.., a, b, c, d, e, f, g, h] = *ip;
-    let source = Ipv4Addr::new(a, b, c, d);
-    let destination = Ipv4Addr::new(e, f, g, h);
+    let (source, destination) = addresses(ip);
     let at = CHECKSUM_AT..CHECKSUM_AT + 2;
     if let Some(field) = tcp.get_mut(at.clone()) {
         field.fill(0);

@@ -16,11 +16,12 @@ use super::conn::Tcb;
 use super::segment::SACK_BLOCKS_MAX;
 use super::seq::Seq;
 
-/// SACKed ranges remembered. What a peer reports beyond is forgotten, and sent again if need be.
+/// Ranges remembered that were acknowledged selectively. What a peer reports beyond is forgotten,
+/// and sent again if need be.
 pub(crate) const SACK_RANGES_MAX: usize = 64;
 
 const RTO_MIN: Duration = Duration::from_millis(200);
-const RTO_MAX: Duration = Duration::from_secs(60);
+const RTO_MAX: Duration = Duration::from_mins(1);
 const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// The tail-loss probe waits at least this long (RFC 8985 names no minimum; Linux's is 2 ticks).
 const PROBE_MIN: Duration = Duration::from_millis(10);
@@ -41,8 +42,11 @@ pub(crate) struct Resend {
 pub(crate) enum Due {
     /// Nothing, yet.
     Nothing,
-    /// Gaps below what was selectively acknowledged are losses.
-    Loss,
+    /// Gaps below what was selectively acknowledged are losses; `new`: the first of a recovery.
+    Loss {
+        /// Whether the window was reduced for it.
+        new: bool,
+    },
     /// No acknowledgement for too long.
     Timeout,
     /// The last segment should be sent once more, to provoke an acknowledgement.
@@ -62,14 +66,16 @@ pub(crate) struct Sender {
     rto: Duration,
     /// A segment being timed: the number that acknowledges it, when it was sent.
     sample: Option<(Seq, Duration)>,
-    /// SACKed ranges, in order, apart, all after SND.UNA.
+    /// Ranges acknowledged selectively, in order, apart, all after SND.UNA.
     board: Vec<(Seq, Seq)>,
     /// Recovery ends when this is acknowledged.
     recovery: Option<Seq>,
-    /// Whatever lies before, and is not SACKed, is lost.
+    /// Whatever lies before, and is not acknowledged selectively, is lost.
     lost_to: Seq,
     /// Of that, what lies before has been sent again.
     resent_to: Seq,
+    /// The first loss of a recovery is sent again whatever the window (RFC 6675, section 5).
+    first_owed: bool,
     /// Duplicate acknowledgements in a row, from a peer without SACK.
     duplicates: u8,
     /// When gaps below `reorder_edge` become losses.
@@ -98,6 +104,7 @@ impl Sender {
             recovery: None,
             lost_to: tcb.una,
             resent_to: tcb.una,
+            first_owed: false,
             duplicates: 0,
             reorder_at: None,
             reorder_edge: tcb.una,
@@ -152,7 +159,8 @@ impl Sender {
         (limit, free.min(self.congestion.cwnd.saturating_sub(pipe)))
     }
 
-    /// Octets in flight by RFC 6675: neither SACKed nor lost and not yet sent again.
+    /// Octets in flight by RFC 6675: neither acknowledged selectively, nor lost and not yet sent
+    /// again.
     fn pipe(&self, tcb: &Tcb) -> usize {
         let flight = tcb.snd_max.since(tcb.una);
         let sacked: usize = self.board.iter().map(|(from, to)| to.since(*from)).sum();
@@ -163,7 +171,7 @@ impl Sender {
         flight.saturating_sub(sacked + lost)
     }
 
-    /// The ranges of `from..to` that are not SACKed.
+    /// The ranges of `from..to` that are not acknowledged selectively.
     fn gaps(&self, from: Seq, to: Seq) -> impl Iterator<Item = Resend> + use<'_> {
         let ends = self.board.iter().copied().chain(std::iter::once((to, to)));
         ends.scan(from, move |at, (start, end)| {
@@ -182,13 +190,13 @@ impl Sender {
         self.gaps(self.resent_to.max(tcb.una), self.lost_to).next()
     }
 
-    /// As [`Self::next_resend`], cut to the window; at least a segment is allowed when nothing is
-    /// in flight.
+    /// As [`Self::next_resend`], cut to the window; a segment is allowed in any case when nothing
+    /// is in flight or the recovery has just begun.
     pub(crate) fn allowed_resend(&self, tcb: &Tcb, mss: usize) -> Option<Resend> {
         let gap = self.next_resend(tcb)?;
         let pipe = self.pipe(tcb);
         let mut allowed = self.congestion.cwnd.saturating_sub(pipe);
-        if pipe == 0 {
+        if pipe == 0 || self.first_owed {
             allowed = allowed.max(mss);
         }
         // Whole segments, unless the gap ends before.
@@ -207,6 +215,7 @@ impl Sender {
     /// `range` was sent again.
     pub(crate) fn on_resent(&mut self, range: Resend, now: Duration) {
         self.resent_to = self.resent_to.max(range.to);
+        self.first_owed = false;
         self.sent_at = now;
         // Karn: what is acknowledged now may be either copy.
         self.sample = None;
@@ -266,6 +275,9 @@ impl Sender {
         let flight = tcb.snd_max.since(tcb.una);
         if acked > 0 {
             self.progress_at = now;
+            // Karn keeps a backed-off timeout until there is a sample. Without timestamps there is
+            // none while losses last, so it comes back by halves.
+            self.rto = self.rto_base().max(self.rto / 2);
             if let Some((end, sent_at)) = self.sample
                 && !tcb.una.before(end)
             {
@@ -285,12 +297,14 @@ impl Sender {
         self.lost_to = self.lost_to.max(tcb.una);
         if self.recovery.is_some_and(|point| !tcb.una.before(point)) {
             self.recovery = None;
+            self.first_owed = false;
         }
         if acked > 0 {
             self.duplicates = 0;
             if self.recovery.is_some() && !tcb.sack {
                 // A partial acknowledgement shows the next hole (RFC 6582).
                 self.lost_to = self.lost_to.max(tcb.una.add(mss).min(tcb.snd_max));
+                self.first_owed = true;
             }
         }
         if acked > 0 {
@@ -318,6 +332,7 @@ impl Sender {
         if self.duplicates == 3 && self.recovery.is_none() {
             let flight = tcb.snd_max.since(tcb.una);
             self.recovery = Some(tcb.snd_max);
+            self.first_owed = true;
             self.lost_to = tcb.una.add(mss).min(tcb.snd_max);
             self.resent_to = tcb.una;
             self.congestion.on_loss(flight);
@@ -340,8 +355,14 @@ impl Sender {
                 self.srtt = Some((srtt * 7 + rtt) / 8);
             }
         }
-        let srtt = self.srtt.unwrap_or(rtt);
-        self.rto = (srtt + 4 * self.rttvar).clamp(RTO_MIN, RTO_MAX);
+        self.rto = self.rto_base();
+    }
+
+    /// The timeout without backing off.
+    fn rto_base(&self) -> Duration {
+        self.srtt.map_or(RTO_INITIAL, |srtt| {
+            (srtt + 4 * self.rttvar).clamp(RTO_MIN, RTO_MAX)
+        })
     }
 
     fn forget_before(&mut self, una: Seq) {
@@ -376,7 +397,8 @@ impl Sender {
         self.board.drain(at + 1..at + overlaps);
     }
 
-    /// Gives gaps below the highest SACKed octet a quarter of a round trip to be mere reordering.
+    /// Gives gaps below the highest octet on the board a quarter of a round trip to be mere
+    /// reordering.
     fn watch_gaps(&mut self, now: Duration) {
         let Some((_, edge)) = self.board.last().copied() else {
             self.reorder_at = None;
@@ -415,13 +437,19 @@ impl Sender {
             self.reorder_at = None;
             self.lost_to = self.lost_to.max(self.reorder_edge.min(tcb.snd_max));
             let lost = self.next_resend(tcb).is_some();
-            if lost && self.recovery.is_none() {
+            let new = lost && self.recovery.is_none();
+            if new {
+                self.first_owed = true;
                 self.recovery = Some(tcb.snd_max);
                 self.congestion.on_loss(flight);
             }
             self.watch_gaps(now);
             self.probe_at = None;
-            return if lost { Due::Loss } else { Due::Nothing };
+            return if lost {
+                Due::Loss { new }
+            } else {
+                Due::Nothing
+            };
         }
         if self.probe_at.is_some_and(|at| at <= now) {
             self.probe_at = None;

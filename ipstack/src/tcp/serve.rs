@@ -8,11 +8,11 @@ use std::task::Context;
 use std::time::Duration;
 
 use super::conn::{Conn, State};
-use super::core::{Core, LINGER};
+use super::core::Core;
 use super::listen::{Connection, SharedService};
 use super::sender::{self, Due, Resend};
 use super::transmit::{Egress, Out, fin, pass, payload_max, segment_max};
-use crate::smoltcp::{Emitted, Path};
+use crate::smoltcp::{Emitted, Path, Socket};
 use crate::stream::TcpStream;
 
 /// Packets one connection may send in one turn; it goes on in the next, after the others.
@@ -22,13 +22,7 @@ const PACKETS_PER_TURN: usize = 64;
 pub(super) const SERVED_MAX: usize = 1024;
 
 /// How soon a full port is asked again.
-const RETRY: Duration = Duration::from_millis(1);
-
-/// How long smoltcp may owe something and name no time for it before it is prodded.
-const STALL: Duration = Duration::from_secs(1);
-
-/// How long a connection must have been idle to be closed when the worker shuts down.
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_millis(1);
 
 /// Serves every connection that is ready, each once.
 pub(crate) fn serve(core: &Rc<RefCell<Core>>, now: Duration, out: &mut Out<'_, '_>) {
@@ -39,7 +33,9 @@ pub(crate) fn serve(core: &Rc<RefCell<Core>>, now: Duration, out: &mut Out<'_, '
         let job = core.borrow_mut().begin(index, now, out);
         if let Some(job) = job {
             let outcome = poll(&job);
-            core.borrow_mut().finish(index, job, outcome, now, out);
+            let future = job.future.into_inner();
+            job.conn.borrow_mut().app.polling = false;
+            core.borrow_mut().finish(index, future, outcome, now, out);
         }
         core.borrow_mut().after(index, now, out);
         bury(core);
@@ -47,8 +43,14 @@ pub(crate) fn serve(core: &Rc<RefCell<Core>>, now: Duration, out: &mut Out<'_, '
     bury(core);
 }
 
-/// Drops futures that are done for, while nothing is borrowed: a destructor may do anything.
+/// Drops futures that are done for and wakes tasks elsewhere, while nothing is borrowed: neither's
+/// code is ours.
 fn bury(core: &Rc<RefCell<Core>>) {
+    loop {
+        let other = core.borrow_mut().others.pop();
+        let Some(other) = other else { break };
+        other.wake();
+    }
     loop {
         let dead = core.borrow_mut().dead.pop();
         let Some(dead) = dead else { return };
@@ -66,6 +68,7 @@ pub(super) struct Job {
 }
 
 /// What became of it.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     Pending,
     Done,
@@ -111,9 +114,7 @@ impl Core {
         }
         let is_ready = conn.is_ready();
         if is_ready {
-            for waker in conn.take_others().into_iter().flatten() {
-                waker.wake();
-            }
+            self.others.extend(conn.take_others().into_iter().flatten());
         }
         let woken = std::mem::take(&mut flow.woken);
         let service = flow.service.take();
@@ -150,13 +151,11 @@ impl Core {
     fn finish(
         &mut self,
         index: u32,
-        job: Job,
+        future: Option<Connection>,
         outcome: Outcome,
         now: Duration,
         out: &mut Out<'_, '_>,
     ) {
-        job.conn.borrow_mut().app.polling = false;
-        let future = job.future.into_inner();
         let Some(flow) = self.flows.get_mut(index) else {
             self.dead.extend(future);
             return;
@@ -226,7 +225,7 @@ impl Core {
                 self.retry_at.get_or_insert(now + RETRY);
             }
         }
-        let state = conn.borrow().socket.as_ref().map(|socket| socket.state());
+        let state = conn.borrow().socket.as_ref().map(Socket::state);
         match state {
             Some(State::TimeWait) => {
                 self.shared.count(|c| c.closed += 1);
@@ -256,8 +255,8 @@ impl Core {
             conn.sender.due(&tcb, mss, now)
         };
         match due {
-            Due::Nothing => {}
-            Due::Loss => self.shared.count(|c| c.fast_recoveries += 1),
+            Due::Nothing | Due::Loss { new: false } => {}
+            Due::Loss { new: true } => self.shared.count(|c| c.fast_recoveries += 1),
             Due::Timeout => self.shared.count(|c| c.retransmission_timeouts += 1),
             Due::Probe(range) => {
                 self.shared.count(|c| c.tail_loss_probes += 1);
@@ -349,7 +348,7 @@ impl Core {
         mss: usize,
         egress: &mut Egress<'_, '_, '_>,
     ) -> super::seq::Seq {
-        let queue = conn.socket.as_ref().map_or(0, |s| s.send_queue());
+        let queue = conn.socket.as_ref().map_or(0, Socket::send_queue);
         if queue == 0 {
             // Only the FIN is out.
             let sent = conn.state.awaits_ack_of_fin() && egress.send(&fin(conn));
@@ -379,7 +378,7 @@ impl Core {
 
     /// Makes smoltcp, whose timer has stopped with data in flight, send the first segment again:
     /// three duplicate acknowledgements do. A changed window before them sets its count to 0.
-    fn prod(&mut self, conn: &mut Conn, egress: &mut Egress<'_, '_, '_>) {
+    pub(super) fn prod(&mut self, conn: &mut Conn, egress: &mut Egress<'_, '_, '_>) {
         let (una, window) = (conn.tcb.una, conn.tcb.window);
         let other = window ^ 1;
         self.shared.count(|c| c.stalls_ended += 1);
@@ -404,229 +403,6 @@ impl Core {
             self.engine.emit(socket, clock, path, egress);
         }
     }
-
-    /// Ends what has lasted too long, gives idle buffers back, and sets the next deadline.
-    fn look_at_timers(
-        &mut self,
-        index: u32,
-        conn: &Rc<RefCell<Conn>>,
-        now: Duration,
-        out: &mut Out<'_, '_>,
-    ) {
-        let mut conn = conn.borrow_mut();
-        if let Some(end) = self.overdue(index, &conn, now) {
-            drop(conn);
-            self.give_up(index, end, now, out);
-            return;
-        }
-        let Some(flow) = self.flows.get_mut(index) else {
-            return;
-        };
-        let shared = Rc::clone(&self.shared);
-        let config = &shared.config;
-        if conn.state != flow.state {
-            flow.state = conn.state;
-            flow.state_since = now;
-        }
-        let mut at = [None; 5];
-        let owes = conn.tcb.una != conn.tcb.snd_max
-            || conn.socket.as_ref().is_some_and(|s| s.send_queue() > 0);
-        // What smoltcp and the sender's half want.
-        if let Some(socket) = &conn.socket {
-            let path = Path {
-                local: *conn.key.local.ip(),
-                mtu: conn.mtu,
-                segment_max: 0,
-            };
-            let clock = conn.sender.clock(now);
-            let poll_at = self.engine.poll_at(socket, clock, path);
-            // "At once" after everything was sent is a promise smoltcp does not keep.
-            at[0] = poll_at.map(|at| conn.sender.unclock(at).max(now + RETRY));
-            at[1] = conn.sender.deadline();
-            if owes && at[0].is_none() && at[1].is_none() {
-                at[2] = Some(flow.active_at.max(conn.sender.progress_at) + STALL);
-            }
-        }
-        if owes || conn.state.awaits_ack_of_fin() {
-            let limit = if conn.state.awaits_ack_of_fin() {
-                config.closing.min(config.user_timeout)
-            } else {
-                config.user_timeout
-            };
-            at[3] = Some(conn.sender.progress_at.max(flow.state_since) + limit);
-        } else if conn.state == State::FinWait2 && conn.app.gone {
-            at[3] = Some(flow.state_since + config.fin_wait_2);
-        } else if conn.is_idle() && flow.idle_stamp == 0 {
-            at[3] = Some(flow.active_at + config.hibernate_after);
-        }
-        let probe_after =
-            config.keepalive_idle + config.keepalive_interval * u32::from(flow.probes);
-        at[4] = Some(flow.heard_at + probe_after);
-        let is_idle = conn.is_idle();
-        if flow.idle_stamp != 0 && (!is_idle || conn.socket.is_some()) {
-            flow.idle_stamp = 0;
-        }
-        if is_idle && flow.idle_stamp == 0 && flow.active_at + config.hibernate_after <= now {
-            if conn.socket.is_some() {
-                conn.drop_socket();
-                shared.count(|c| c.hibernated += 1);
-            }
-            self.idle_stamps = self.idle_stamps.wrapping_add(1).max(1);
-            flow.idle_stamp = self.idle_stamps;
-            let (id, stamp) = (flow.id, flow.idle_stamp);
-            let flows = &self.flows;
-            self.idle.push(id, stamp, flows.len(), |id, stamp| {
-                flows
-                    .get(id.index)
-                    .is_some_and(|flow| flow.id == id && flow.idle_stamp == stamp)
-            });
-            (at[0], at[1], at[3]) = (None, None, None);
-        }
-        if at[2].is_some_and(|at| at <= now) {
-            at[2] = Some(now + STALL);
-            self.end_stall(&mut conn, now, out);
-        }
-        if at[4].is_some_and(|at| at <= now)
-            && let Some(flow) = self.flows.get_mut(index)
-        {
-            flow.probes += 1;
-            at[4] = Some(now + config.keepalive_interval);
-            shared.count(|c| c.keepalive_probes += 1);
-            let mut probe = conn.ack();
-            probe.seq = probe.seq.wrapping_sub(1);
-            self.send(&probe, conn.key.interface, out);
-        }
-        let next = at.into_iter().flatten().min();
-        let next = next.unwrap_or(now + config.keepalive_interval);
-        self.flow_timers.set(index, next.max(now));
-    }
-
-    /// Why the connection is to be given up, if it is.
-    fn overdue(&self, index: u32, conn: &Conn, now: Duration) -> Option<End> {
-        let flow = self.flows.get(index)?;
-        let config = &self.shared.config;
-        let since = |at: Duration| now.saturating_sub(at);
-        let owes = conn.tcb.una != conn.tcb.snd_max;
-        let progress_at = conn.sender.progress_at.max(flow.state_since);
-        if conn.state.awaits_ack_of_fin() && since(progress_at) >= config.closing {
-            return Some(End::Closing);
-        }
-        if owes && since(progress_at) >= config.user_timeout {
-            return Some(End::UserTimeout);
-        }
-        if conn.state == State::FinWait2
-            && conn.app.gone
-            && since(flow.state_since) >= config.fin_wait_2
-        {
-            return Some(End::Closing);
-        }
-        let patience =
-            config.keepalive_idle + config.keepalive_interval * u32::from(config.keepalive_probes);
-        if flow.probes >= config.keepalive_probes && since(flow.heard_at) >= patience {
-            return Some(End::Silent);
-        }
-        if self.draining && conn.is_idle() && since(flow.active_at) >= DRAIN_IDLE {
-            return Some(End::Drained);
-        }
-        None
-    }
-
-    fn give_up(&mut self, index: u32, end: End, now: Duration, out: &mut Out<'_, '_>) {
-        let shared = Rc::clone(&self.shared);
-        match end {
-            End::Closing => {
-                shared.count(|c| c.closing_timeouts += 1);
-                self.end(index, Some(ErrorKind::TimedOut), now);
-            }
-            End::UserTimeout => {
-                shared.count(|c| c.user_timeouts += 1);
-                self.abort(index, ErrorKind::TimedOut, now, out);
-            }
-            End::Silent => {
-                shared.count(|c| c.keepalive_expired += 1);
-                self.abort(index, ErrorKind::TimedOut, now, out);
-            }
-            End::Drained => {
-                // Dropping what serves it closes it in order.
-                if let Some(flow) = self.flows.get_mut(index) {
-                    flow.active_at = now;
-                    self.dead.extend(flow.future.take());
-                }
-                self.flow_timers.set(index, now);
-            }
-        }
-    }
-
-    /// smoltcp owes something and has forgotten it.
-    fn end_stall(&mut self, conn: &mut Conn, now: Duration, out: &mut Out<'_, '_>) {
-        let queue = conn.socket.as_ref().map_or(0, |s| s.send_queue());
-        if queue == 0 {
-            if conn.state.awaits_ack_of_fin() {
-                self.shared.count(|c| c.stalls_ended += 1);
-                self.send(&fin(conn), conn.key.interface, out);
-            }
-        } else if conn.tcb.send_window() == 0 {
-            // The same acknowledgement once more starts its probes of the closed window.
-            self.shared.count(|c| c.stalls_ended += 1);
-            let (una, window) = (conn.tcb.una, conn.tcb.window);
-            self.feed_own(conn, una, window, now, out);
-        } else {
-            let mut egress = Egress::new(out, conn.key.interface);
-            self.prod(conn, &mut egress);
-            egress.done();
-        }
-    }
-
-    /// Wake-ups and timers, as many as one turn takes.
-    pub(crate) fn timers(&mut self, now: Duration, out: &mut Out<'_, '_>) {
-        for _ in 0..SERVED_MAX {
-            let Some(id) = self.shared.wakes.pop() else {
-                break;
-            };
-            if let Some(flow) = self.flows.get_id(id) {
-                flow.woken = true;
-                self.touch(id.index);
-            }
-        }
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-            for index in std::mem::take(&mut self.blocked) {
-                self.touch(index);
-            }
-        }
-        for _ in 0..SERVED_MAX {
-            let Some(index) = self.flow_timers.expire(now) else {
-                break;
-            };
-            self.flow_timer(index, now);
-        }
-        for _ in 0..SERVED_MAX {
-            let Some(index) = self.half_open_timers.expire(now) else {
-                break;
-            };
-            self.half_open_timer(index, now, out);
-        }
-        for _ in 0..SERVED_MAX {
-            let Some(index) = self.time_wait_timers.expire(now) else {
-                break;
-            };
-            self.remove_time_wait(index);
-        }
-    }
-
-    fn flow_timer(&mut self, index: u32, now: Duration) {
-        let Some(flow) = self.flows.get(index) else {
-            return;
-        };
-        if flow.attached {
-            // Until it is served it must not be without a deadline.
-            self.flow_timers.set(index, now + LINGER);
-            self.touch(index);
-        } else {
-            // What serves it had its time to notice.
-            self.remove(index);
-        }
-    }
 }
 
 /// How far sending got.
@@ -634,13 +410,4 @@ enum Sent {
     All,
     More,
     Starved,
-}
-
-/// Why a connection is given up.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Closing,
-    UserTimeout,
-    Silent,
-    Drained,
 }

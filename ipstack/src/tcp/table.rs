@@ -110,9 +110,4 @@ impl Table {
             row.remove();
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
 }

@@ -136,11 +136,18 @@ impl Wheel {
         self.len -= 1;
     }
 
+    /// Skips the time until `now` if no deadline is set: the clock may start anywhere.
+    pub(crate) fn skip_to(&mut self, now: Duration) {
+        if self.len == 0 {
+            self.now = self.now.max(ticks_down(now));
+        }
+    }
+
     /// Takes out one index whose deadline is at or before `now`; `None` when there is no more.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<u32> {
         let until = ticks_down(now);
+        self.skip_to(now);
         if self.len == 0 {
-            self.now = self.now.max(until);
             return None;
         }
         while self.now <= until {
@@ -173,7 +180,7 @@ impl Wheel {
             1 + u64::from(ahead.trailing_zeros())
         };
         self.now = (self.now + step).min(until);
-        if self.now & 63 == 0 {
+        if self.now.is_multiple_of(64) {
             self.cascade();
         }
     }
@@ -252,6 +259,16 @@ mod tests {
             assert_eq!(wheel.expire(MS(at)), Some(index));
             assert_eq!((wheel.len(), wheel.next()), (0, None));
         }
+    }
+
+    #[test]
+    fn a_clock_that_starts_late_costs_nothing() {
+        let mut wheel = Wheel::new();
+        let start = 1 << 40;
+        wheel.skip_to(MS(start));
+        wheel.set(1, MS(start + 5));
+        assert_eq!(wheel.next(), Some(MS(start + 5)));
+        assert_eq!(wheel.expire(MS(start + 5)), Some(1));
     }
 
     #[test]

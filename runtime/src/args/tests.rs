@@ -4,7 +4,7 @@ fn source(line: &str) -> Result<Source, clap::Error> {
     let args = Args::try_parse_from(line.split_whitespace())?;
     match args.action {
         Action::Serve(source) | Action::Check(Check { source, .. }) => Ok(source),
-        Action::Demo(_) => Ok(Source::default()),
+        _ => Ok(Source::default()),
     }
 }
 
@@ -193,4 +193,42 @@ fn vpps_two_files_are_a_source() {
         message.contains("startup.conf:2:29: www-root /no/such/folder does"),
         "{message}"
     );
+}
+
+#[test]
+fn every_shell_has_completions_that_name_every_command() {
+    for shell in Shell::value_variants() {
+        let mut text = Vec::new();
+        Completions { shell: *shell }.print(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for command in Args::command().get_subcommands() {
+            assert!(text.contains(command.get_name()), "{shell}: {command}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let names = Args::command();
+    let names = names.get_subcommands().map(clap::Command::get_name);
+    for name in names.map(Some).chain([None]) {
+        let mut page = Vec::new();
+        let command = name.map(str::to_owned);
+        Man { command }.print(&mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        let title = name.map_or("dataplane".to_owned(), |name| format!("dataplane\\-{name}"));
+        assert!(
+            page.contains(&format!("\n.TH {title} 1"))
+                || page.contains(&format!(".SH NAME\n{title}")),
+            "{page}"
+        );
+    }
+}
+
+#[test]
+fn a_page_of_no_command_names_the_commands() {
+    let error = source("dataplane man serv")
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("expected one of serve, "), "{error}");
 }

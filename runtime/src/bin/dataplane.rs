@@ -3,14 +3,22 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
+#[cfg(feature = "demo")]
 use std::path::Path;
-use std::process::{Command, ExitCode};
+#[cfg(feature = "demo")]
+use std::process::Command;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use runtime::args::{Action, Args, Check, Source};
+use runtime::args::{Action, Args, Check, Ctl, Ready, Source};
+use runtime::cli::listen::{self, Listener};
+use runtime::cli::operator::Operator;
+use runtime::cli::server::Server;
 use runtime::config::{Log, LogFormat, LogLevel};
-use runtime::{Event, Prepared, Runtime, privileges};
+use runtime::ready::{self, ReadyFile, ReadyFileError};
+use runtime::words::Word;
+use runtime::{Event, Prepared, Runtime, ctl, privileges};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::filter::LevelFilter;
@@ -24,22 +32,35 @@ const PATIENCE: Duration = Duration::from_secs(4);
 fn main() -> ExitCode {
     match Args::parse().action {
         Action::Serve(source) => serve(&source),
+        #[cfg(feature = "demo")]
         Action::Demo(demo) => demonstrate(demo.keep),
         Action::Check(check) => self::check(&check),
+        Action::Ctl(ctl) => control(&ctl),
+        Action::Ready(ready) => look_whether_ready(&ready),
+        Action::Completions(completions) => printed(completions.print(&mut io::stdout())),
+        Action::Man(man) => printed(man.print(&mut io::stdout())),
     }
 }
 
 /// Prints one sentence, and what caused it, on standard error.
 fn complain(error: &dyn Error) -> ExitCode {
-    let mut text = format!("dataplane: {error}");
+    say(
+        &mut io::stderr(),
+        &format!("dataplane: {}", sentence(error)),
+    );
+    ExitCode::from(BAD_INPUT)
+}
+
+/// What happened, and what caused it.
+fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    say(&mut io::stderr(), &text);
-    ExitCode::from(BAD_INPUT)
+    text
 }
 
 /// A line for whoever reads; nobody may be there any more.
@@ -56,10 +77,26 @@ fn serve(source: &Source) -> ExitCode {
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
+    let cli_listen = loaded.config.cli_listen.clone();
+    let ready_file = match source
+        .ready_file
+        .as_deref()
+        .map(ReadyFile::create)
+        .transpose()
+    {
+        Ok(ready_file) => ready_file,
+        Err(error) => return complain(&error),
+    };
     let prepared = match Prepared::open(loaded.config) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };
+    // Before privileges are given up, which the folder may ask for.
+    let listener =
+        match cli_listen.map_or_else(default_listener, |path| Listener::bind(&path).map(Some)) {
+            Ok(listener) => listener,
+            Err(error) => return complain(&error),
+        };
     if let Err(error) = privileges::give_up() {
         return complain(&error);
     }
@@ -68,14 +105,67 @@ fn serve(source: &Source) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
-    match prepared.start() {
-        Ok(runtime) => follow(runtime, signals),
+    let runtime = match prepared.start() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error),
+    };
+    let operators = listener.map(|listener| {
+        let path = listener.path().display().to_string();
+        tracing::info!("operators: dataplane ctl -s {path}");
+        Server::start(listener, Operator::new(runtime.controller().clone()))
+    });
+    match operators.transpose() {
+        // Operators are served until the end of this.
+        Ok(_operators) => follow(runtime, signals, ready_file),
+        Err(error) => complain(&error),
+    }
+}
+
+/// The operator socket where nobody said where; none, if it can be nowhere.
+fn default_listener() -> Result<Option<Listener>, listen::ListenError> {
+    match listen::bind_default() {
+        Ok(listener) => Ok(Some(listener)),
+        Err(reasons) => {
+            for reason in reasons {
+                tracing::info!("no operator socket at its default place: {reason}");
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// `dataplane ctl`.
+fn control(args: &Ctl) -> ExitCode {
+    let stream = match ctl::connect(args.socket.as_deref()) {
+        Ok(stream) => stream,
+        Err(error) => return complain(&error),
+    };
+    let words: Vec<_> = args.command.iter().map(|word| Word::quote(word)).collect();
+    // One word with blanks is a whole line, as vppctl has it.
+    let mut line = match args.command.as_slice() {
+        [line] => line.clone(),
+        _ => words.join(" "),
+    };
+    if args.json {
+        line.push_str(" json");
+    }
+    let mut out = io::stdout();
+    let outcome = if !args.command.is_empty() {
+        ctl::command(&stream, &line, &mut out)
+    } else if ctl::is_interactive() {
+        ctl::interactive(&stream).map(|()| true)
+    } else {
+        ctl::lines(&stream, io::stdin().lock(), &mut out)
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => complain(&error),
     }
 }
 
 /// Tells what happens until a signal or the end.
-fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
+fn follow(runtime: Runtime, mut signals: Signals, mut ready_file: Option<ReadyFile>) -> ExitCode {
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
@@ -97,7 +187,9 @@ fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
                     let list: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
                     let list = if list.is_empty() { "no HTTP server configured".to_owned() }
                         else { list.join(", ") };
-                    say(&mut io::stdout(), &format!("ready: {list}"));
+                    let line = format!("ready: {list}");
+                    tell(&mut ready_file, |file| file.ready(&line));
+                    say(&mut io::stdout(), &line);
                 }
                 Ok(Event::Died(why)) => {
                     tracing::error!("{why}");
@@ -111,10 +203,45 @@ fn follow(runtime: Runtime, mut signals: Signals) -> ExitCode {
             },
         }
     };
+    tell(&mut ready_file, ReadyFile::not_ready);
     runtime.shutdown(PATIENCE);
     handle.close();
     let _ = listener.join();
     code
+}
+
+/// Brings the ready file up to date, if there is one; a full disk is no reason to stop serving.
+fn tell(
+    file: &mut Option<ReadyFile>,
+    what: impl FnOnce(&mut ReadyFile) -> Result<(), ReadyFileError>,
+) {
+    if let Some(Err(error)) = file.as_mut().map(what) {
+        tracing::error!("{}", sentence(&error));
+    }
+}
+
+fn look_whether_ready(ready: &Ready) -> ExitCode {
+    match ready::look(&ready.file) {
+        Ok(line) => {
+            say(&mut io::stdout(), &line);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How printing went; a reader that has gone is content.
+fn printed(result: io::Result<()>) -> ExitCode {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn log_to_stderr(log: Log) {
@@ -155,6 +282,7 @@ fn check(check: &Check) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+#[cfg(feature = "demo")]
 fn demonstrate(keep: bool) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,

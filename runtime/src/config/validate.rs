@@ -72,12 +72,6 @@ impl Config {
     /// What is allowed and probably not meant, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some(path) = &self.cli_listen {
-            let path = path.display();
-            warnings.push(format!(
-                "cli-listen {path}: this version has no operator socket"
-            ));
-        }
         if let Some(address) = self.metrics_listen {
             warnings.push(format!(
                 "metrics-listen {address}: this version serves no metrics"

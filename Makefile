@@ -1,0 +1,60 @@
+# Build, deploy and test the pod. docs/deploy.md goes through it step by step.
+
+# The worker node's interface; the pod's macvlan0 is a macvlan on it.
+MACVLAN_MASTER ?= eth0
+# The VLAN the pod makes on macvlan0.
+VLAN_ID ?= 123
+# Its address there, with the length of the network's prefix.
+IP_ADDRESS ?= 192.168.123.150/24
+# Where it runs: openshift, kubernetes, several-vlans (a directory of deploy/overlays).
+OVERLAY ?= openshift
+# What the cluster pulls.
+IMAGE ?= localhost/dataplane:latest
+
+PODMAN ?= podman
+KUBECTL ?= $(shell command -v oc || command -v kubectl)
+CARGO ?= cargo
+TARGET ?= $(shell uname -m)-unknown-linux-gnu
+OUT := $(or $(CARGO_TARGET_DIR),target)
+SHIP := $(OUT)/image
+PROGRAM := $(OUT)/$(TARGET)/ship/dataplane
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+export MACVLAN_MASTER VLAN_ID IP_ADDRESS IMAGE
+
+.PHONY: help kustomize deploy undeploy program rootfs image deb test-deploy
+help:
+	@echo 'make kustomize | deploy | undeploy   MACVLAN_MASTER=eth0 VLAN_ID=123 \'
+	@echo '                                     IP_ADDRESS=192.168.123.150/24 OVERLAY=openshift IMAGE=...'
+	@echo 'make image          the container image, by podman (no registry is asked)'
+	@echo 'make rootfs         the same as an archive, without a container tool'
+	@echo 'make deb            a Debian package, by cargo deb'
+	@echo 'make test-deploy    as root: all of it in real containers'
+
+# Print the manifests.
+kustomize:
+	@deploy/render.sh $(OVERLAY)
+
+deploy:
+	deploy/render.sh $(OVERLAY) | $(KUBECTL) apply -f -
+
+undeploy:
+	deploy/render.sh $(OVERLAY) | $(KUBECTL) delete --ignore-not-found -f -
+
+# One static file: a glibc program that is position independent and needs no loader.
+program:
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --profile ship \
+	    --target $(TARGET) -p dataplane-runtime --bin dataplane --no-default-features
+
+rootfs: program
+	deploy/rootfs.sh $(PROGRAM) $(SHIP)/rootfs.tar
+
+image: rootfs
+	$(PODMAN) build --file deploy/Containerfile --tag $(IMAGE) --pull=never \
+	    --timestamp $(SOURCE_DATE_EPOCH) \
+	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+	    --build-arg CREATED=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ) $(SHIP)
+
+test-deploy:
+	deploy/test.sh

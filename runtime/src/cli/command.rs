@@ -1,0 +1,322 @@
+//! An operator's commands: the words, by one table, so that abbreviations, completion and help come
+//! from it. The commands that change the configuration are [`startup_conf`]'s own.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use super::http::Parts;
+use crate::startup_conf;
+use crate::words::{Cursor, Entry, Kind, Stop, Tree};
+
+/// An operator's command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Show something.
+    Show {
+        /// What.
+        what: Show,
+        /// As JSON.
+        json: bool,
+    },
+    /// Count from now on.
+    Clear(Clear),
+    /// Change the configuration.
+    Edit(startup_conf::Command),
+    /// Do what a file says.
+    Exec(PathBuf),
+    /// List the commands.
+    Help,
+    /// Close the connection.
+    Quit,
+}
+
+/// What can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// `show interface`: of these, or of all.
+    Interface(Vec<String>),
+    /// `show interface address`.
+    InterfaceAddress(Vec<String>),
+    /// `show hardware-interfaces`.
+    HardwareInterfaces(Vec<String>),
+    /// `show runtime`.
+    Runtime,
+    /// `show errors`, `show node counters`.
+    Errors,
+    /// `show ip neighbors`, on this interface or on all.
+    IpNeighbors(Option<String>),
+    /// `show ip fib`.
+    IpFib,
+    /// `show session`.
+    Session {
+        /// With windows and TCP's counters.
+        verbose: bool,
+    },
+    /// `show http static server`.
+    HttpStaticServer(Parts),
+    /// `show vlib graph`.
+    VlibGraph,
+    /// `show vlib graphviz`.
+    VlibGraphviz,
+    /// `show version`.
+    Version,
+    /// `show threads`.
+    Threads,
+    /// `show config`.
+    Config(ConfigFormat),
+}
+
+/// Languages of `show config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigFormat {
+    /// VPP's commands.
+    StartupConf,
+    /// TOML.
+    Toml,
+}
+
+/// What can be counted anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clear {
+    /// Interfaces' counters.
+    Interfaces,
+    /// Nodes' calls and vectors.
+    Runtime,
+    /// Drops.
+    Errors,
+}
+
+const INTERFACE: Kind<String> = Kind {
+    name: "<interface>",
+    what: "an interface such as host-macvlan0",
+    parse: |word| Ok(word.to_owned()),
+};
+
+const FILE: Kind<PathBuf> = Kind {
+    name: "<file>",
+    what: "the path of a file",
+    parse: |word| Ok(PathBuf::from(word)),
+};
+
+/// Takes `json` if it is next.
+fn json(cursor: &mut Cursor<'_, '_>) -> bool {
+    cursor.keyword("json", "as JSON")
+}
+
+/// A command without parameters but `json`.
+fn plain(what: Show, cursor: &mut Cursor<'_, '_>) -> Command {
+    let json = json(cursor);
+    Command::Show { what, json }
+}
+
+/// Interfaces' names, then `json`.
+fn interfaces(cursor: &mut Cursor<'_, '_>, what: fn(Vec<String>) -> Show) -> Result<Command, Stop> {
+    let mut names = Vec::new();
+    let json = loop {
+        if json(cursor) {
+            break true;
+        }
+        match cursor.optional(&INTERFACE)? {
+            Some(name) => names.push(name),
+            None => break false,
+        }
+    };
+    Ok(Command::Show {
+        what: what(names),
+        json,
+    })
+}
+
+fn session(cursor: &mut Cursor<'_, '_>) -> Command {
+    let verbose = cursor.keyword("verbose", "with windows and TCP's counters");
+    plain(Show::Session { verbose }, cursor)
+}
+
+fn http(cursor: &mut Cursor<'_, '_>) -> Command {
+    let mut parts = Parts::default();
+    loop {
+        #[derive(Clone, Copy)]
+        enum Part {
+            Sessions,
+            Cache,
+            Listeners,
+            Verbose,
+        }
+        match cursor.choice(&[
+            ("sessions", "who is connected", Part::Sessions),
+            ("cache", "the cache", Part::Cache),
+            ("listeners", "where it listens", Part::Listeners),
+            ("verbose", "the cached files too", Part::Verbose),
+        ]) {
+            Some(Part::Sessions) => parts.sessions = true,
+            Some(Part::Cache) => parts.cache = true,
+            Some(Part::Listeners) => parts.listeners = true,
+            Some(Part::Verbose) => parts.verbose = true,
+            None => return plain(Show::HttpStaticServer(parts), cursor),
+        }
+    }
+}
+
+/// The commands that are not about the configuration.
+pub const COMMANDS: &[Entry<Command>] = &[
+    Entry {
+        path: &["show", "interface"],
+        usage: "[<interface>...] [json]",
+        help: "traffic and drops of every interface",
+        parse: |cursor| interfaces(cursor, Show::Interface),
+    },
+    Entry {
+        path: &["show", "interface", "address"],
+        usage: "[<interface>...] [json]",
+        help: "the interfaces' IP addresses",
+        parse: |cursor| interfaces(cursor, Show::InterfaceAddress),
+    },
+    Entry {
+        path: &["show", "hardware-interfaces"],
+        usage: "[<interface>...] [json]",
+        help: "the kernel's interfaces, the rings on them and what the kernel dropped",
+        parse: |cursor| interfaces(cursor, Show::HardwareInterfaces),
+    },
+    Entry {
+        path: &["show", "runtime"],
+        usage: "[json]",
+        help: "how often each node ran and what went through it",
+        parse: |cursor| Ok(plain(Show::Runtime, cursor)),
+    },
+    Entry {
+        path: &["show", "errors"],
+        usage: "[json]",
+        help: "why packets were dropped",
+        parse: |cursor| Ok(plain(Show::Errors, cursor)),
+    },
+    Entry {
+        path: &["show", "node", "counters"],
+        usage: "[json]",
+        help: "why packets were dropped; the same as show errors",
+        parse: |cursor| Ok(plain(Show::Errors, cursor)),
+    },
+    Entry {
+        path: &["show", "ip", "neighbors"],
+        usage: "[<interface>] [json]",
+        help: "who was found by ARP, and who was configured",
+        parse: |cursor| {
+            if json(cursor) {
+                let what = Show::IpNeighbors(None);
+                return Ok(Command::Show { what, json: true });
+            }
+            let interface = cursor.optional(&INTERFACE)?;
+            Ok(plain(Show::IpNeighbors(interface), cursor))
+        },
+    },
+    Entry {
+        path: &["show", "ip", "fib"],
+        usage: "[json]",
+        help: "connected and static routes",
+        parse: |cursor| Ok(plain(Show::IpFib, cursor)),
+    },
+    Entry {
+        path: &["show", "session"],
+        usage: "[verbose] [json]",
+        help: "TCP connections",
+        parse: |cursor| Ok(session(cursor)),
+    },
+    Entry {
+        path: &["show", "http", "static", "server"],
+        usage: "[sessions] [cache] [listeners] [verbose] [json]",
+        help: "the HTTP servers: requests, connections, cache",
+        parse: |cursor| Ok(http(cursor)),
+    },
+    Entry {
+        path: &["show", "vlib", "graph"],
+        usage: "[json]",
+        help: "the nodes and where each leads",
+        parse: |cursor| Ok(plain(Show::VlibGraph, cursor)),
+    },
+    Entry {
+        path: &["show", "vlib", "graphviz"],
+        usage: "",
+        help: "the same, for Graphviz's dot",
+        parse: |_| {
+            let what = Show::VlibGraphviz;
+            Ok(Command::Show { what, json: false })
+        },
+    },
+    Entry {
+        path: &["show", "version"],
+        usage: "[json]",
+        help: "the program's version",
+        parse: |cursor| Ok(plain(Show::Version, cursor)),
+    },
+    Entry {
+        path: &["show", "threads"],
+        usage: "[json]",
+        help: "the workers",
+        parse: |cursor| Ok(plain(Show::Threads, cursor)),
+    },
+    Entry {
+        path: &["show", "config"],
+        usage: "[startup-conf|toml|json]",
+        help: "the desired state, ready to be saved as a configuration file",
+        parse: |cursor| {
+            let format = cursor.choice(&[
+                (
+                    "startup-conf",
+                    "as VPP's commands",
+                    ConfigFormat::StartupConf,
+                ),
+                ("toml", "as TOML", ConfigFormat::Toml),
+            ]);
+            let what = Show::Config(format.unwrap_or(ConfigFormat::StartupConf));
+            Ok(plain(what, cursor))
+        },
+    },
+    Entry {
+        path: &["clear", "interfaces"],
+        usage: "",
+        help: "count interfaces' traffic from now on",
+        parse: |_| Ok(Command::Clear(Clear::Interfaces)),
+    },
+    Entry {
+        path: &["clear", "runtime"],
+        usage: "",
+        help: "count nodes' work from now on",
+        parse: |_| Ok(Command::Clear(Clear::Runtime)),
+    },
+    Entry {
+        path: &["clear", "errors"],
+        usage: "",
+        help: "count drops from now on",
+        parse: |_| Ok(Command::Clear(Clear::Errors)),
+    },
+    Entry {
+        path: &["exec"],
+        usage: "<file>",
+        help: "do what a file of commands says, all of it or nothing",
+        parse: |cursor| cursor.value(&FILE).map(Command::Exec),
+    },
+    Entry {
+        path: &["help"],
+        usage: "",
+        help: "list the commands",
+        parse: |_| Ok(Command::Help),
+    },
+    Entry {
+        path: &["quit"],
+        usage: "",
+        help: "close the connection",
+        parse: |_| Ok(Command::Quit),
+    },
+    Entry {
+        path: &["exit"],
+        usage: "",
+        help: "close the connection",
+        parse: |_| Ok(Command::Quit),
+    },
+];
+
+/// Everything an operator can say.
+pub fn tree() -> &'static Tree<Command> {
+    static TREE: LazyLock<Tree<Command>> =
+        LazyLock::new(|| Tree::new(COMMANDS).with(startup_conf::COMMANDS, Command::Edit));
+    &TREE
+}

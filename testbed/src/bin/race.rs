@@ -1,0 +1,186 @@
+//! `race`: our server against nginx on the kernel's stack.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use testbed::netns::{enter_user_namespace, may_wire};
+use testbed::race::contestant::{Contestant, find};
+use testbed::race::rows::Row;
+use testbed::race::{Options, RUNS_MAX, SECONDS_MAX, chart, report};
+
+/// Descriptors for 10,000 connections, on either side.
+const DESCRIPTORS: u64 = 16_384;
+
+/// Races our server against nginx on the kernel's stack, in network namespaces of its own.
+///
+/// Prints a table, and writes race.json and race.svg. Without nginx (Debian: nginx-light), only
+/// our server runs. Exits with 1 if a server failed to answer; never because one is slow.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Rows to run: start, ping, idle, get1, get32, get256, memory, connect64, file256m, files1m,
+    /// files64k, loss1, loss01 [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "ROW,...")]
+    rows: Vec<Row>,
+    /// Runs, of which the median is told
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(RUNS_MAX)))]
+    runs: u32,
+    /// How long each load lasts
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(SECONDS_MAX)))]
+    seconds: u32,
+    /// Only this server
+    #[arg(long)]
+    only: Option<Only>,
+    /// Our server's binary [default: built by cargo]
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// Directory for race.json and race.svg
+    #[arg(long, value_name = "DIR", default_value = "target/race")]
+    out: PathBuf,
+    /// Make every load with the built-in generator, even where wrk is installed
+    #[arg(long)]
+    no_wrk: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Ours,
+    Nginx,
+}
+
+fn main() -> ExitCode {
+    match race(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("race: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Progress, for whoever watches.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}"); // nobody may be there any more
+}
+
+fn race(args: &Args) -> Result<bool, Box<dyn Error>> {
+    let begun = Instant::now();
+    let contestants = contestants(args)?;
+    let wrk = find("wrk").filter(|_| !args.no_wrk);
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The first asks it to end after the row it is in; the second ends it at once.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopped))?;
+        flag::register(signal, Arc::clone(&stopped))?;
+    }
+    if !may_wire() {
+        enter_user_namespace()?;
+    }
+    allow_descriptors()?;
+    let rows: BTreeSet<Row> = match &*args.rows {
+        [] => Row::ALL.into(),
+        some => some.iter().copied().collect(),
+    };
+    let options = Options {
+        contestants,
+        rows,
+        runs: args.runs,
+        seconds: args.seconds,
+        wrk,
+    };
+    let results = testbed::race::run(&options, &stopped, &mut |line| {
+        say(&format!("[{:3} s] {line}", begun.elapsed().as_secs()));
+    })?;
+
+    fs::create_dir_all(&args.out)?;
+    let (json, svg) = (args.out.join("race.json"), args.out.join("race.svg"));
+    fs::write(&json, format!("{:#}\n", report::json(&results)))?;
+    fs::write(&svg, chart::svg(&results))?;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "\n{}\n\n{}",
+        report::heading(&results),
+        report::table(&results)
+    )?;
+    for failure in &results.failures {
+        writeln!(out, "failed: {failure}")?;
+    }
+    writeln!(out, "written: {}, {}", json.display(), svg.display())?;
+    Ok(results.failures.is_empty())
+}
+
+/// Who takes part. Built before the network is gone, as in a user namespace it is.
+fn contestants(args: &Args) -> Result<Vec<Contestant>, Box<dyn Error>> {
+    let mut contestants = Vec::new();
+    if args.only != Some(Only::Nginx) {
+        let server = match &args.server {
+            Some(server) => fs::canonicalize(server)
+                .map_err(|error| format!("--server {}: {error}", server.display()))?,
+            None => build()?,
+        };
+        contestants.push(Contestant::Ours(server));
+    }
+    if args.only != Some(Only::Ours) {
+        match find("nginx") {
+            Some(nginx) => contestants.push(Contestant::Nginx(nginx)),
+            None if args.only.is_some() => return Err("nginx is not installed".into()),
+            None => say("nginx is not installed: ours runs alone, and there are no ratios"),
+        }
+    }
+    Ok(contestants)
+}
+
+/// Has cargo build our server; returns its path.
+fn build() -> Result<PathBuf, Box<dyn Error>> {
+    say("building the server: cargo build --release --bin dataplane");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(cargo)
+        .args(["build", "--release", "--bin", "dataplane"])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(workspace)
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err("the server could not be built".into());
+    }
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let executable = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "dataplane")
+        .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    executable.ok_or_else(|| "cargo did not say where the server is".into())
+}
+
+/// Raises the limit on open files, for this process and the servers.
+fn allow_descriptors() -> Result<(), Box<dyn Error>> {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= DESCRIPTORS);
+    let maximum = if enough(limit.maximum) {
+        limit.maximum
+    } else {
+        Some(DESCRIPTORS)
+    };
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).map_err(|error| {
+        format!("10,000 connections take {DESCRIPTORS} open files (see ulimit -n): {error}").into()
+    })
+}

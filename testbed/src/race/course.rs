@@ -1,0 +1,395 @@
+//! The rows, run on one server.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::{PING_SIZE, ping_every};
+use crate::race::contestant::{ENDPOINT, Running};
+use crate::race::load::{self, Load, Outcome, Reuse, Until};
+use crate::race::rows::{Row, Samples};
+use crate::race::site::{INDEX, KIB_64, MB_1, MB_10, MB_256, MIB_1, Page};
+use crate::race::statistics::{mean, median, rate, real};
+use crate::race::{vitals, wrk};
+use crate::relay::Impairment;
+use crate::wiring::{Options, SERVER_ADDRESS};
+
+const PINGS: u16 = 100;
+const PING_INTERVAL: Duration = Duration::from_millis(10);
+const IDLE_TIME: Duration = Duration::from_secs(5);
+/// Between a row and the next, for what the last one leaves to be done.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Before the memory of idle connections is read.
+const IDLE_SETTLE: Duration = Duration::from_secs(1);
+const IDLE_CONNECTIONS: u64 = 10_000;
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A lost segment costs up to a few retransmission time-outs.
+const LOSSY_PATIENCE: Duration = Duration::from_secs(15);
+const BIG_FILES: u64 = 3;
+/// Half of the round trip of an impaired wire.
+const DELAY: Duration = Duration::from_millis(15);
+
+/// What a row found: figures, and what went wrong.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// One value for each metric that was measured.
+    pub figures: Vec<(&'static str, f64)>,
+    /// Requests without an answer, or why nothing was measured.
+    pub failure: Option<String>,
+}
+
+/// How the rows are run.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// How long each load lasts.
+    pub seconds: u32,
+    /// `wrk`, for the rows it can do.
+    pub wrk: Option<PathBuf>,
+    /// Which run this is: it seeds the losses.
+    pub run: u32,
+}
+
+/// Where a row is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ground {
+    /// The wiring as it is.
+    Good,
+    /// A wire that loses so many of 1,000 frames in each direction, and delays all of them.
+    Lossy {
+        /// Frames lost.
+        permille: u32,
+    },
+}
+
+impl Ground {
+    /// Where `row` is run.
+    pub fn of(row: Row) -> Self {
+        match row {
+            Row::Loss1 => Self::Lossy { permille: 10 },
+            Row::Loss01 => Self::Lossy { permille: 1 },
+            _ => Self::Good,
+        }
+    }
+
+    /// The wiring it takes. The same run loses by the same sequence, whoever serves.
+    pub fn options(self, run: u32) -> Options {
+        let impairments = match self {
+            Self::Good => None,
+            Self::Lossy { permille } => Some([1, 2].map(|direction| Impairment {
+                loss: f64::from(permille) / 1000.0,
+                delay: DELAY,
+                seed: u64::from(run) * 2 + direction,
+            })),
+        };
+        Options {
+            impairments,
+            ..Options::default()
+        }
+    }
+}
+
+/// Whether `wrk` runs the loads of `row`, where it is installed. Files are not for it: it reads
+/// 8 KiB at a time, and would be the slower end.
+pub fn by_wrk(row: Row) -> bool {
+    matches!(row, Row::Get1 | Row::Get32 | Row::Get256)
+}
+
+impl Course {
+    /// Runs one row.
+    pub fn run(&self, row: Row, running: &Running) -> Findings {
+        let mut findings = Findings::default();
+        let done = match row {
+            Row::Start => Self::start(running, &mut findings),
+            Row::Ping => Self::ping(running, &mut findings),
+            Row::Idle => Self::idle(running, &mut findings),
+            Row::Get1 => self.keep_alive(running, 1, GET1, &mut findings),
+            Row::Get32 => self.keep_alive(running, 32, GET32, &mut findings),
+            Row::Get256 => self.keep_alive(running, 256, GET256, &mut findings),
+            Row::Memory => Self::hold(running, &mut findings),
+            Row::Connect64 => self.connect(running, &mut findings),
+            Row::File256m => Self::big_file(running, &mut findings),
+            Row::Files1m => self.files(running, MIB_1, FILES1M, &mut findings),
+            Row::Files64k => self.files(running, KIB_64, FILES64K, &mut findings),
+            Row::Loss1 => Self::lossy(running, MB_1, 8, "loss1.time", &mut findings),
+            Row::Loss01 => Self::lossy(running, MB_10, 4, "loss01.time", &mut findings),
+        };
+        if let Err(error) = done {
+            findings.failure.get_or_insert(error);
+        }
+        thread::sleep(SETTLE);
+        findings
+    }
+
+    fn start(running: &Running, findings: &mut Findings) -> Result<(), String> {
+        let time = running.first_answer.clone()?;
+        findings.add("start.first_get", time.as_secs_f64());
+        Ok(())
+    }
+
+    fn ping(running: &Running, findings: &mut Findings) -> Result<(), String> {
+        let (client, address) = (running.client(), SERVER_ADDRESS.0);
+        let times = ping_every(client, address, PINGS, PING_SIZE, PATIENCE, PING_INTERVAL);
+        let times = times.map_err(|error| error.to_string())?;
+        let times: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
+        findings.add_some("ping.avg", mean(&times));
+        findings.add_some("ping.p50", median(&times));
+        Ok(())
+    }
+
+    fn idle(running: &Running, findings: &mut Findings) -> Result<(), String> {
+        let read = || -> io::Result<_> {
+            let server = &running.server;
+            Ok((vitals::cpu_time(server)?, vitals::sleeps(server)?))
+        };
+        let start = Instant::now();
+        let before = read().map_err(told)?;
+        thread::sleep(IDLE_TIME);
+        let after = read().map_err(told)?;
+        let time = start.elapsed();
+        let cpu = after.0.saturating_sub(before.0).as_secs_f64();
+        findings.add("idle.cpu", 100.0 * cpu / time.as_secs_f64());
+        let sleeps = after.1.saturating_sub(before.1);
+        findings.add("idle.wakeups", rate(sleeps, time));
+        Ok(())
+    }
+
+    fn keep_alive(
+        &self,
+        running: &Running,
+        connections: usize,
+        ids: LoadIds,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        let Some(program) = &self.wrk else {
+            let load = self.load(INDEX, connections, Reuse::KeepAlive);
+            return Self::measure(running, &load, ids, findings);
+        };
+        let before = vitals::cpu_time(&running.server).map_err(told)?;
+        let (client, target) = (running.client(), (ENDPOINT, INDEX.path));
+        let summary = wrk::run(client, program, target, connections, self.time()).map_err(told)?;
+        let after = vitals::cpu_time(&running.server).map_err(told)?;
+        if summary.answered == 0 {
+            return Err("no request was answered".into());
+        }
+        if summary.errors > 0 {
+            findings.failure = Some(format!("{} errors (wrk)", summary.errors));
+        }
+        findings.add(ids.rate, summary.rate);
+        findings.add(ids.p50, summary.p50.as_secs_f64());
+        findings.add(ids.p99, summary.p99.as_secs_f64());
+        findings.add(ids.cpu, per_100k(before, after, summary.answered));
+        Ok(())
+    }
+
+    fn connect(&self, running: &Running, findings: &mut Findings) -> Result<(), String> {
+        let load = self.load(INDEX, 64, Reuse::Close);
+        Self::measure(running, &load, CONNECT64, findings)
+    }
+
+    fn measure(
+        running: &Running,
+        load: &Load<'_>,
+        ids: LoadIds,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        let before = vitals::cpu_time(&running.server).map_err(told)?;
+        let outcome = answered(running, load, findings)?;
+        let after = vitals::cpu_time(&running.server).map_err(told)?;
+        findings.add(ids.rate, rate(outcome.answered, outcome.elapsed));
+        findings.add_time(ids.p50, outcome.times.quantile(500));
+        findings.add_time(ids.p99, outcome.times.quantile(990));
+        findings.add(ids.cpu, per_100k(before, after, outcome.answered));
+        Ok(())
+    }
+
+    fn files(
+        &self,
+        running: &Running,
+        page: Page,
+        (rate_id, p99_id): (&'static str, &'static str),
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        let load = self.load(page, 16, Reuse::KeepAlive);
+        let outcome = answered(running, &load, findings)?;
+        findings.add(rate_id, rate(outcome.answered, outcome.elapsed));
+        findings.add_time(p99_id, outcome.times.quantile(990));
+        Ok(())
+    }
+
+    fn big_file(running: &Running, findings: &mut Findings) -> Result<(), String> {
+        let load = fetches(MB_256, 1, 1, PATIENCE);
+        answered(running, &load, findings)?; // the server may have to read it first
+        let load = fetches(MB_256, 1, BIG_FILES, PATIENCE);
+        let outcome = answered(running, &load, findings)?;
+        let time = outcome.times.quantile(500).unwrap_or_default();
+        findings.add("file256m.rate", rate(MB_256.length, time));
+        Ok(())
+    }
+
+    fn hold(running: &Running, findings: &mut Findings) -> Result<(), String> {
+        let load = Load {
+            reuse: Reuse::Hold,
+            ..fetches(INDEX, 256, IDLE_CONNECTIONS, PATIENCE)
+        };
+        let outcome = answered(running, &load, findings)?;
+        thread::sleep(IDLE_SETTLE);
+        let memory = running.server.resident_memory().map_err(told)?;
+        let held = outcome.held.len() as u64;
+        if held == IDLE_CONNECTIONS {
+            findings.add("memory.idle10k", real(memory));
+            Ok(())
+        } else {
+            Err(format!(
+                "only {held} of {IDLE_CONNECTIONS} connections held"
+            ))
+        }
+    }
+
+    /// Several at a time: the wire has no limit they would share, and losses strike each.
+    fn lossy(
+        running: &Running,
+        page: Page,
+        at_once: usize,
+        id: &'static str,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        let load = fetches(page, at_once, at_once as u64, LOSSY_PATIENCE);
+        let outcome = answered(running, &load, findings)?;
+        findings.add_time(id, outcome.times.quantile(500));
+        Ok(())
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
+    fn load(&self, page: Page, at_once: usize, reuse: Reuse) -> Load<'static> {
+        Load {
+            reuse,
+            until: Until::Elapsed(self.time()),
+            ..fetches(page, at_once, 0, PATIENCE)
+        }
+    }
+}
+
+/// Resident memory now, as the metric `id`.
+pub fn memory(running: &Running, id: &'static str) -> Findings {
+    let mut findings = Findings::default();
+    match running.server.resident_memory() {
+        Ok(memory) => findings.add(id, real(memory)),
+        Err(error) => findings.failure = Some(error.to_string()),
+    }
+    findings
+}
+
+/// `count` fetches, each on its connection.
+fn fetches(page: Page, at_once: usize, count: u64, patience: Duration) -> Load<'static> {
+    Load {
+        to: ENDPOINT,
+        path: page.path,
+        length: page.length,
+        at_once,
+        reuse: Reuse::Close,
+        until: Until::Requests(count),
+        patience,
+    }
+}
+
+/// Runs a load; an error if nothing was answered.
+fn answered(
+    running: &Running,
+    load: &Load<'_>,
+    findings: &mut Findings,
+) -> Result<Outcome, String> {
+    let outcome = load::run(running.client(), load).map_err(told)?;
+    if outcome.errors > 0 {
+        let first = outcome.first_error.as_deref().unwrap_or_default();
+        findings.failure = Some(format!("{} errors, the first: {first}", outcome.errors));
+    }
+    if outcome.answered == 0 {
+        return Err("no request was answered".into());
+    }
+    Ok(outcome)
+}
+
+fn per_100k(before: Duration, after: Duration, requests: u64) -> f64 {
+    after.saturating_sub(before).as_secs_f64() * 1e5 / real(requests)
+}
+
+fn told(error: io::Error) -> String {
+    error.to_string()
+}
+
+impl Findings {
+    fn add(&mut self, id: &'static str, value: f64) {
+        self.figures.push((id, value));
+    }
+
+    fn add_some(&mut self, id: &'static str, value: Option<f64>) {
+        self.figures.extend(value.map(|value| (id, value)));
+    }
+
+    fn add_time(&mut self, id: &'static str, time: Option<Duration>) {
+        self.add_some(id, time.map(|time| time.as_secs_f64()));
+    }
+
+    /// Adds the figures to `samples`.
+    pub fn put_into(&self, samples: &mut Samples) {
+        for (id, value) in &self.figures {
+            samples.entry(id).or_default().push(*value);
+        }
+    }
+}
+
+/// The metrics of a load of small requests.
+#[derive(Debug, Clone, Copy)]
+struct LoadIds {
+    rate: &'static str,
+    p50: &'static str,
+    p99: &'static str,
+    cpu: &'static str,
+}
+
+macro_rules! load_ids {
+    ($row:literal) => {
+        LoadIds {
+            rate: concat!($row, ".rate"),
+            p50: concat!($row, ".p50"),
+            p99: concat!($row, ".p99"),
+            cpu: concat!($row, ".cpu"),
+        }
+    };
+}
+
+const GET1: LoadIds = load_ids!("get1");
+const GET32: LoadIds = load_ids!("get32");
+const GET256: LoadIds = load_ids!("get256");
+const CONNECT64: LoadIds = load_ids!("connect64");
+const FILES1M: (&str, &str) = ("files1m.rate", "files1m.p99");
+const FILES64K: (&str, &str) = ("files64k.rate", "files64k.p99");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_losses_of_a_run_are_the_same_for_every_server_and_other_ones_in_the_next_run() {
+        let seeds = |run| {
+            let impairments = Ground::of(Row::Loss1).options(run).impairments.unwrap();
+            impairments.map(|its| its.seed)
+        };
+        assert_eq!(seeds(1), seeds(1));
+        let mut all: Vec<u64> = (0..10).flat_map(seeds).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 20);
+        assert_eq!(Ground::of(Row::Get1).options(1).impairments, None);
+    }
+
+    #[test]
+    fn cpu_time_is_told_for_100_000_requests() {
+        let cpu = per_100k(Duration::from_secs(1), Duration::from_secs(3), 50_000);
+        assert!((cpu - 4.0).abs() < 1e-9);
+    }
+}

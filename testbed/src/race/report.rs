@@ -1,0 +1,198 @@
+//! The results as a table for people and as JSON for programs.
+
+use serde_json::{Value, json};
+
+use crate::race::Results;
+use crate::race::rows::{METRICS, Metric, Target, figure, ratio};
+
+/// Our server's name among the contestants.
+pub const OURS: &str = "ours";
+/// The yardstick's.
+pub const YARDSTICK: &str = "nginx";
+
+const MISSING: &str = "-";
+
+/// The table, in Markdown, with aligned columns; medians, and ours divided by the yardstick's.
+pub fn table(results: &Results) -> String {
+    let mut lines = vec![["", OURS, YARDSTICK, "ratio", "at least", ""].map(str::to_owned)];
+    lines.extend(
+        METRICS
+            .iter()
+            .filter_map(|metric| table_line(results, metric)),
+    );
+    let mut widths = [0; 6];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count()).max(3);
+        }
+    }
+    let mut text = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        let mut cells = line.iter().zip(widths);
+        if let Some((title, width)) = cells.next() {
+            text.push_str(&format!("| {title:width$} |"));
+        }
+        for (cell, width) in cells {
+            text.push_str(&format!(" {cell:>width$} |"));
+        }
+        text.push('\n');
+        if at == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let left = if column == 0 { "-" } else { ":" };
+                let (dashes, end) = ("-".repeat(width - 1), if column == 0 { "-" } else { "" });
+                // The colon stands where the numbers end.
+                text.push_str(&match column {
+                    0 => format!("|-{left}{dashes}{end}"),
+                    _ => format!("|-{dashes}-{left}"),
+                });
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}
+
+fn table_line(results: &Results, metric: &Metric) -> Option<[String; 6]> {
+    let ours = results.figure(OURS, metric.id);
+    let yardstick = results.figure(YARDSTICK, metric.id);
+    if ours.is_none() && yardstick.is_none() {
+        return None;
+    }
+    let shown = |value: Option<f64>| {
+        value.map_or_else(|| MISSING.to_owned(), |value| metric.unit.show(value))
+    };
+    let text = |value: Option<String>| value.unwrap_or_default();
+    Some([
+        metric.title.to_owned(),
+        shown(ours),
+        shown(yardstick),
+        text(ratio(ours, yardstick).map(|ratio| format!("{ratio:.2}x"))),
+        text(metric.requirement()),
+        text(
+            metric
+                .judge(ours, yardstick)
+                .map(|verdict| verdict.to_string()),
+        ),
+    ])
+}
+
+/// What stands above and below the table.
+pub fn heading(results: &Results) -> String {
+    let runs = match results.runs {
+        1 => "1 run".to_owned(),
+        runs => format!("median of {runs} runs"),
+    };
+    format!(
+        "{}; {runs}, {} s for each load; {}",
+        results.machine,
+        results.seconds,
+        results.notes.join("; ")
+    )
+}
+
+/// The results for programs: for each metric its unit, every sample, the medians, the ratio, what
+/// is asked and whether it is reached.
+pub fn json(results: &Results) -> Value {
+    let metrics: Vec<Value> = METRICS
+        .iter()
+        .filter(|metric| table_line(results, metric).is_some())
+        .map(|metric| metric_json(results, metric))
+        .collect();
+    json!({
+        "machine": results.machine,
+        "notes": results.notes,
+        "runs": results.runs,
+        "seconds": results.seconds,
+        "metrics": metrics,
+        "failures": results.failures,
+    })
+}
+
+fn metric_json(results: &Results, metric: &Metric) -> Value {
+    let ours = results.figure(OURS, metric.id);
+    let yardstick = results.figure(YARDSTICK, metric.id);
+    let mut value = json!({
+        "id": metric.id,
+        "row": metric.row.id(),
+        "title": metric.title.trim(),
+        "unit": metric.unit.id(),
+        "better": format!("{:?}", metric.better).to_lowercase(),
+        "ratio": ratio(ours, yardstick),
+        "verdict": metric.judge(ours, yardstick).map(|verdict| verdict.to_string()),
+        "target": metric.target.map(|target| match target {
+            Target::Ratio(at_least, aim) => json!({"ratio": at_least, "aim": aim}),
+            Target::Value(at_least, aim) => json!({"value": at_least, "aim": aim}),
+        }),
+    });
+    for (name, samples) in &results.contestants {
+        if let (Some(all), Some(object)) = (samples.get(metric.id), value.as_object_mut()) {
+            let median = figure(samples, metric.id);
+            object.insert(
+                (*name).to_owned(),
+                json!({"median": median, "samples": all}),
+            );
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::race::rows::Samples;
+
+    fn results() -> Results {
+        let ours = Samples::from([
+            ("get1.rate", vec![12_000.0, 9_000.0, 10_000.0]),
+            ("idle.cpu", vec![0.0]),
+        ]);
+        let nginx = Samples::from([
+            ("get1.rate", vec![20_000.0]),
+            ("idle.cpu", vec![0.0]),
+            ("get1.p50", vec![0.000_1]),
+        ]);
+        Results {
+            machine: "A processor".into(),
+            notes: vec!["a note".into()],
+            runs: 3,
+            seconds: 2,
+            contestants: vec![(OURS, ours), (YARDSTICK, nginx)],
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_holds_medians_ratios_and_verdicts() {
+        let wanted = "\
+            |                            |     ours |    nginx | ratio |  at least |       |\n\
+            |----------------------------|---------:|---------:|------:|----------:|------:|\n\
+            | idle, CPU                  |   0.00 % |   0.00 % |       | <= 0.50 % |   aim |\n\
+            | GET 8 octets, 1 connection | 10,000/s | 20,000/s | 0.50x |  >= 0.90x | short |\n\
+            |   p50                      |        - |   100 us |       |           |       |\n";
+        assert_eq!(table(&results()), wanted);
+    }
+
+    #[test]
+    fn the_heading_says_where_and_how() {
+        assert_eq!(
+            heading(&results()),
+            "A processor; median of 3 runs, 2 s for each load; a note"
+        );
+    }
+
+    #[test]
+    fn programs_get_every_sample() {
+        let json = json(&results());
+        let metrics = json["metrics"].as_array().unwrap();
+        assert_eq!(metrics.len(), 3);
+        let get1 = &metrics[1];
+        assert_eq!(get1["id"], "get1.rate");
+        assert_eq!(get1["ours"]["median"], 10_000.0);
+        assert_eq!(get1["ours"]["samples"].as_array().unwrap().len(), 3);
+        assert_eq!(get1["ratio"], 0.5);
+        assert_eq!(get1["verdict"], "short");
+        assert_eq!(get1["better"], "higher");
+        assert_eq!(metrics[2]["ours"], Value::Null);
+        assert_eq!(metrics[0]["ratio"], Value::Null);
+    }
+}
