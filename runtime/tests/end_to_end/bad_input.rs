@@ -55,7 +55,7 @@ fn flags_that_make_no_sense_are_named_with_the_fix() {
         (
             "--address",
             "192.168.123/24",
-            &["192.168.123/24", "--address", "192.168.123.150/24"],
+            &["192.168.123/24", "--address", "such as 192.168.123.150"],
         ),
         (
             "--address",
