@@ -56,5 +56,16 @@ image: rootfs
 	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
 	    --build-arg CREATED=$$(date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ) $(SHIP)
 
+# The same program, with its man pages and completions, which it prints itself.
+deb: program
+	rm -rf target/deb && mkdir -p target/deb/man
+	$(PROGRAM) man > target/deb/man/dataplane.1
+	set -e; for command in serve check ready completions man; do \
+	    $(PROGRAM) man $$command > target/deb/man/dataplane-$$command.1; done
+	$(PROGRAM) completions bash > target/deb/dataplane.bash
+	$(PROGRAM) completions zsh > target/deb/_dataplane
+	$(PROGRAM) completions fish > target/deb/dataplane.fish
+	$(CARGO) deb -p dataplane-runtime --no-build --no-strip --profile ship --target $(TARGET)
+
 test-deploy:
 	deploy/test.sh

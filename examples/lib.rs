@@ -57,3 +57,9 @@ fn file_of(type_name: &str) -> String {
         parts.get(1..).unwrap_or(&[]).join("/")
     )
 }
+
+/// The walk-through of `CONTRIBUTING.md`, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../CONTRIBUTING.md")]
+#[derive(Debug)]
+pub struct Contributing;

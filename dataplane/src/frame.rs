@@ -318,6 +318,12 @@ impl<'block> Frame<'block> {
         }
     }
 
+    /// The frame's end: its octets are given up, what was known about them is left.
+    #[inline]
+    pub(crate) fn into_meta(self) -> Meta {
+        self.meta
+    }
+
     /// The octets.
     #[inline]
     pub fn octets(&self) -> &[u8] {

@@ -74,11 +74,11 @@ impl<'g, 'block, N: Label, D: Label> Outlets<'g, 'block, N, D> {
     #[inline]
     pub fn drop(&mut self, reason: D, frame: Frame<'block>) {
         self.cx.counters.nodes[self.cx.node].drops[reason.index()] += 1;
-        self.cx.counters.interface(frame.meta.interface).drops += 1;
         if let Some(observer) = self.cx.observer.as_deref_mut() {
             observer.dropped(self.cx.name, reason.name(), self.cx.now, &frame);
         }
-        let _ended = frame;
+        let interface = frame.into_meta().interface;
+        self.cx.counters.interface(interface).drops += 1;
     }
 
     /// Counts a drop of something that is no frame any more, such as a packet that waited for a

@@ -1,12 +1,13 @@
 //! `ip4-icmp-input`: answers echo requests, and passes on what concerns TCP.
 //!
 //! - Takes: checked IPv4 packets for us, beginning at the IPv4 header.
-//! - Sends: `reply`: echo replies, in place. `tcp`: destination unreachable about a TCP segment of
+//! - Sends: `reply`: echo replies, in place. `echo-reply`: echo replies of others, unchanged,
+//!   their checksum verified. `tcp`: destination unreachable about a TCP segment of
 //!   ours; the frame still begins at the outer IPv4 header, its checksum is verified, and it holds
 //!   the quoted IPv4 header and 8 octets behind that at least.
 //! - Drops: `too-short`, `bad-checksum`, `no-headroom`, `bad-quote`, and what needs no answer:
-//!   `echo-reply`, `unreachable`, `time-exceeded`, `redirect`, `source-quench`,
-//!   `parameter-problem`, `timestamp`, `unknown-type`.
+//!   `unreachable`, `time-exceeded`, `redirect`, `source-quench`, `parameter-problem`,
+//!   `timestamp`, `unknown-type`.
 //! - Spec: RFC 792; RFC 1122 section 3.2.2; RFC 5927 (why a quote must be one of ours).
 //!
 //! An echo reply carries the request's data, type of service and identification, and no options.
@@ -36,6 +37,8 @@ dataplane::labels! {
     pub enum Ip4IcmpInputNext {
         /// Echo replies.
         Reply = "reply",
+        /// Echo replies of others, for `ping`.
+        EchoReply = "echo-reply",
         /// Destination unreachable about TCP segments of ours.
         Tcp = "tcp",
     }
@@ -52,8 +55,6 @@ dataplane::labels! {
         NoHeadroom = "no-headroom",
         /// An error about no packet of ours, or one quoted too short to tell.
         BadQuote = "bad-quote",
-        /// An echo reply; nothing here asks.
-        EchoReply = "echo-reply",
         /// Destination unreachable, not about TCP.
         Unreachable = "unreachable",
         /// Time exceeded: TCP's own timers deal with it.
@@ -119,7 +120,7 @@ fn take(
             let quote = message.get(8..).unwrap_or(&[]);
             unreachable_about(quote, addresses)
         }
-        icmpv4::TYPE_ECHO_REPLY => Err(Ip4IcmpInputDrop::EchoReply),
+        icmpv4::TYPE_ECHO_REPLY => Ok(Ip4IcmpInputNext::EchoReply),
         icmpv4::TYPE_TIME_EXCEEDED => Err(Ip4IcmpInputDrop::TimeExceeded),
         icmpv4::TYPE_REDIRECT => Err(Ip4IcmpInputDrop::Redirect),
         SOURCE_QUENCH => Err(Ip4IcmpInputDrop::SourceQuench),

@@ -7,7 +7,7 @@
 //! ```text
 //! ethernet-input-type -> arp-input ------------------------------------------> dot1q-push
 //!                     -> ip4-input -> ip4-full-reassembly
-//!                          -> ip4-icmp-input, tcp4-input, udp4-input, ip4-icmp-error
+//!                          -> ip4-icmp-input [-> ping], tcp4-input, udp4-input, ip4-icmp-error
 //!                               -> ip4-lookup [-> ip4-frag] -> ip4-rewrite --> dot1q-push
 //! ```
 //!
@@ -28,6 +28,7 @@ pub mod ip4_input;
 pub mod ip4_lookup;
 pub mod ip4_rewrite;
 pub mod neighbors;
+pub mod ping;
 mod smoltcp;
 pub mod stream;
 pub mod tables;
@@ -51,5 +52,6 @@ pub use ip4_input::Ip4Input;
 pub use ip4_lookup::Ip4Lookup;
 pub use ip4_rewrite::Ip4Rewrite;
 pub use neighbors::{Neighbor, NeighborState, Neighbors};
+pub use ping::{Ping, Pinger};
 pub use tables::{TableError, Tables};
 pub use udp4_input::Udp4Input;

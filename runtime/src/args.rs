@@ -168,9 +168,10 @@ impl Man {
             Some(name) => all.find_subcommand(name),
         };
         command.map_or(Ok(()), |command| {
-            let title = command.get_display_name().unwrap_or("dataplane").to_owned();
+            let title = command.get_display_name().unwrap_or("dataplane");
             clap_mangen::Man::new(command.clone())
                 .title(title)
+                .source(concat!("dataplane ", env!("CARGO_PKG_VERSION")))
                 .render(out)
         })
     }

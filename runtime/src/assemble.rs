@@ -22,6 +22,7 @@ use ipstack::ip4_icmp_input::{Ip4IcmpInput, Ip4IcmpInputNext};
 use ipstack::ip4_input::{Ip4Input, Ip4InputNext};
 use ipstack::ip4_lookup::{Ip4Lookup, Ip4LookupNext};
 use ipstack::ip4_rewrite::{Ip4Rewrite, Ip4RewriteNext};
+use ipstack::ping::{Ping, PingNext, Pinger};
 use ipstack::tcp::{RandomError, Service, Tcp, TcpConfig};
 use ipstack::tcp4_error::Tcp4Error;
 use ipstack::tcp4_input::{Tcp4Input, Tcp4InputNext};
@@ -42,6 +43,8 @@ pub struct Assembly {
     pub tables: Tables,
     /// Connections and listening ports.
     pub tcp: Tcp,
+    /// Echo requests of our own.
+    pub pinger: Pinger,
     interfaces: SharedInterfaces,
     sub_interfaces: SharedSubInterfaces,
     /// What the tables hold now.
@@ -76,6 +79,8 @@ impl Assembly {
         let ip4_input = builder.add(Ip4Input::new(&tables));
         let reassembly = builder.add(Ip4FullReassembly::new());
         let ip4_icmp_input = builder.add(Ip4IcmpInput::new(&tables));
+        let pinger = Pinger::new();
+        let ping = builder.add(Ping::new(&tables, &pinger));
         let udp4_input = builder.add(Udp4Input);
         let tcp4_error = builder.add(Tcp4Error::new(&tcp));
         let tcp4_input = builder.add(Tcp4Input::new(&tcp));
@@ -113,7 +118,9 @@ impl Assembly {
                 ip4_icmp_error,
             )
             .connect(ip4_icmp_input, Ip4IcmpInputNext::Reply, ip4_lookup)
+            .connect(ip4_icmp_input, Ip4IcmpInputNext::EchoReply, ping)
             .connect(ip4_icmp_input, Ip4IcmpInputNext::Tcp, tcp4_error)
+            .connect(ping, PingNext::Lookup, ip4_lookup)
             .connect(udp4_input, Udp4InputNext::PortUnreachable, ip4_icmp_error)
             .connect(tcp4_input, Tcp4InputNext::Ip4Lookup, ip4_lookup)
             .connect(ip4_icmp_error, Ip4IcmpErrorNext::Lookup, ip4_lookup)
@@ -130,6 +137,7 @@ impl Assembly {
             entry,
             tables,
             tcp,
+            pinger,
             interfaces,
             sub_interfaces,
             plan,
@@ -140,6 +148,20 @@ impl Assembly {
     /// The plan the tables follow.
     pub fn plan(&self) -> Option<&Plan> {
         self.plan.as_ref()
+    }
+
+    /// Has the connections of addresses reset that `plan` no longer has; to be done before
+    /// [`Self::apply`], while the resets still find their way.
+    pub fn reset_removed(&self, plan: &Plan) {
+        let Some(old) = &self.plan else { return };
+        for interface in old.interfaces() {
+            let kept = plan.interfaces().find(|one| one.index == interface.index);
+            for own in &interface.addresses {
+                if !kept.is_some_and(|kept| kept.addresses.contains(own)) {
+                    self.tcp.reset_address(interface.index, own.address);
+                }
+            }
+        }
     }
 
     /// Makes the tables follow `plan`: what it no longer has is taken away, what is new is added,

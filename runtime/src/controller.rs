@@ -1,6 +1,5 @@
 //! The handle by which other threads ask and tell the supervisor.
 
-use std::io;
 use std::time::Instant;
 
 use crossbeam_channel::{Sender, unbounded};
@@ -19,8 +18,23 @@ pub(crate) enum Command {
     Config(Sender<Config>),
     /// How everything is.
     Snapshot(Sender<Snapshot>),
+    /// Ping somebody; the answer says whether there are workers for it.
+    Ping(Ping),
+    /// Wait no longer for the answers to this ping.
+    PingEnd(u16),
     /// Drain until then, and end.
     Shutdown(Instant),
+}
+
+/// An echo request to have sent.
+#[derive(Clone, Debug)]
+pub struct Ping {
+    /// What to send.
+    pub order: ipstack::ping::Order,
+    /// Where what happens is told, with the time.
+    pub events: Sender<(Instant, ipstack::ping::Event)>,
+    /// Is rung then.
+    pub listener: Notify,
 }
 
 /// Asks and tells a running dataplane, from any thread. Clones are handles to the same one.
@@ -53,11 +67,7 @@ impl Controller {
     pub fn configure(&self, config: Config) -> Result<(), StartError> {
         let (reply, answer) = unbounded();
         self.send(Command::Configure(Box::new(config), reply));
-        answer.recv().unwrap_or_else(|_| {
-            Err(StartError::System(io::Error::other(
-                "the dataplane has ended",
-            )))
-        })
+        answer.recv().unwrap_or(Err(StartError::Ended))
     }
 
     /// The desired state; `None` when the dataplane has ended.
@@ -65,6 +75,16 @@ impl Controller {
         let (reply, answer) = unbounded();
         self.send(Command::Config(reply));
         answer.recv().ok()
+    }
+
+    /// Sends an echo request from every port that has a route to its destination.
+    pub fn ping(&self, ping: Ping) {
+        self.send(Command::Ping(ping));
+    }
+
+    /// Forgets the pings with `identifier`.
+    pub fn end_ping(&self, identifier: u16) {
+        self.send(Command::PingEnd(identifier));
     }
 
     /// How everything is; a worker that does not answer within a second is left out. `None` when

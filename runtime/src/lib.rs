@@ -14,6 +14,7 @@ pub mod plan;
 pub mod privileges;
 pub mod ready;
 pub mod snapshot;
+pub mod spin;
 pub mod startup_conf;
 pub mod supervisor;
 pub mod timers;

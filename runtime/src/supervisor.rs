@@ -20,12 +20,12 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Config, HostInterface, HttpServer, RingVersion};
-use crate::controller::{Command, Controller};
+use crate::controller::{Command, Controller, Ping};
 use crate::error::ConfigError;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan, PlanError};
 use crate::snapshot::{CACHE_ENTRIES_TOLD_MAX, HttpSnapshot, PortSnapshot, Snapshot};
-use crate::worker::{Control, Listen, WorkerEvent, WorkerHandle, WorkerSetup};
+use crate::worker::{Control, Listen, PingOrder, WorkerEvent, WorkerHandle, WorkerSetup};
 
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
 const SPARES: usize = 16;
@@ -47,6 +47,10 @@ pub enum StartError {
     Links(af_packet::LinkError),
     /// A server cannot serve.
     Http(http_static::ServeError),
+    /// The change is about host interfaces, whose sockets need a capability that is gone.
+    HostInterfacesFixed,
+    /// The dataplane has ended.
+    Ended,
     /// No thread or descriptor left.
     System(io::Error),
 }
@@ -59,6 +63,12 @@ impl fmt::Display for StartError {
             Self::Rings(error) => error.fmt(f),
             Self::Links(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
+            Self::HostInterfacesFixed => f.write_str(
+                "host interfaces, their rings and their workers cannot be changed while it runs: \
+                 opening their sockets needs CAP_NET_RAW, which was given up; change the \
+                 configuration file and start again",
+            ),
+            Self::Ended => f.write_str("the dataplane has ended"),
             Self::System(_) => f.write_str("no thread or file descriptor left; raise the limits"),
         }
     }
@@ -72,6 +82,7 @@ impl std::error::Error for StartError {
             Self::Rings(error) => error.source(),
             Self::Links(error) => error.source(),
             Self::Http(error) => error.source(),
+            Self::HostInterfacesFixed | Self::Ended => None,
             Self::System(error) => Some(error),
         }
     }
@@ -618,6 +629,12 @@ impl Supervisor {
             Command::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
             }
+            Command::Ping(ping) => self.ping(&ping),
+            Command::PingEnd(identifier) => {
+                for worker in self.ports.iter().flat_map(|port| &port.workers) {
+                    worker.handle.tell(Control::PingEnd(identifier));
+                }
+            }
             Command::Shutdown(until) => {
                 let workers = || self.ports.iter().flat_map(|port| &port.workers);
                 for worker in workers() {
@@ -627,6 +644,20 @@ impl Supervisor {
                     until,
                     left: workers().count(),
                 });
+            }
+        }
+    }
+
+    /// The first worker of each port sends, if it has a route; all wait for the answer.
+    fn ping(&self, ping: &Ping) {
+        for port in &self.ports {
+            for (nth, worker) in port.workers.iter().enumerate() {
+                worker.handle.tell(Control::Ping(PingOrder {
+                    order: (nth == 0).then_some(ping.order),
+                    identifier: ping.order.identifier,
+                    events: ping.events.clone(),
+                    listener: ping.listener.clone(),
+                }));
             }
         }
     }
@@ -643,9 +674,7 @@ impl Supervisor {
                 .collect()
         };
         if fixed(&config) != fixed(&self.config) {
-            return Err(StartError::System(io::Error::other(
-                "host interfaces, their rings and their workers are fixed at the start",
-            )));
+            return Err(StartError::HostInterfacesFixed);
         }
         let mut numbers = self.numbers.clone();
         let mut plans = Vec::new();

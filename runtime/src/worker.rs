@@ -13,12 +13,14 @@ use af_packet::{Device, Fanout, FanoutGroup, LinkInfo};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use dataplane::{Batch, IfIndex};
 use ipstack::tcp::TcpConfig;
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::assemble::Assembly;
 use crate::http::HttpService;
 use crate::notify::Notify;
 use crate::plan::Plan;
 use crate::snapshot::WorkerSnapshot;
+use crate::spin::Spin;
 use crate::timers::Timers;
 
 /// A port to listen on, and who serves it.
@@ -48,6 +50,10 @@ pub enum Control {
     },
     /// The kernel's interface as it is now; `None`: there is none.
     Link(Option<LinkInfo>),
+    /// Ping somebody, or wait for the answers to somebody else's ping.
+    Ping(PingOrder),
+    /// Wait no longer for the answers to this ping.
+    PingEnd(u16),
     /// Tell how you are.
     Snapshot(Sender<WorkerSnapshot>),
     /// Set every counter to 0.
@@ -56,6 +62,19 @@ pub enum Control {
     Drain,
     /// End now.
     Stop,
+}
+
+/// An echo request, of which every worker of the port is told: the answer may reach any.
+#[derive(Clone, Debug)]
+pub struct PingOrder {
+    /// What to send, if this worker is to send it.
+    pub order: Option<ipstack::ping::Order>,
+    /// The ping's identifier.
+    pub identifier: u16,
+    /// Where to tell what happens, by the clock on the wall.
+    pub events: Sender<(Instant, ipstack::ping::Event)>,
+    /// Rings whoever listens.
+    pub listener: Notify,
 }
 
 /// What a worker tells.
@@ -158,7 +177,7 @@ fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Resul
     while worker.hear() {
         let idle_until = worker.turn();
         if let Some(until) = idle_until {
-            worker.sleep(until);
+            worker.rest(until);
         }
     }
     Ok(())
@@ -181,6 +200,9 @@ struct Worker {
     draining: bool,
     /// Turns taken.
     turns: u64,
+    spin: Spin,
+    /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
+    pings: Vec<PingOrder>,
 }
 
 /// When a worker has to look again at the latest.
@@ -195,6 +217,17 @@ enum Until {
 /// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
 /// sign when slots come free.
 const TX_RETRY: Duration = Duration::from_micros(200);
+
+/// Processors of the machine; who sends frames need not be kept to ours.
+fn processors() -> usize {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    online
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(1)
+}
+
+/// Turns a change may wait for resets of connections it ends. What is left then ends without one.
+const RESET_TURNS_MAX: usize = 1024;
 
 impl Worker {
     fn new(
@@ -220,7 +253,9 @@ impl Worker {
             batch: Some(Batch::new()),
             origin: Instant::now(),
             draining: false,
+            spin: Spin::new(processors()),
             turns: 0,
+            pings: Vec::new(),
         })
     }
 
@@ -235,6 +270,13 @@ impl Worker {
         loop {
             match self.messages.try_recv() {
                 Ok(Control::Plan(plan)) => {
+                    self.assembly.reset_removed(&plan);
+                    for _ in 0..RESET_TURNS_MAX {
+                        if !self.assembly.tcp.is_resetting() {
+                            break;
+                        }
+                        self.turn();
+                    }
                     if let Err(error) = self.assembly.apply(*plan) {
                         self.say(WorkerEvent::Refused(error.to_string()));
                     }
@@ -258,6 +300,11 @@ impl Worker {
                     );
                     let _ = reply.send(snapshot); // whoever asked may have gone
                 }
+                Ok(Control::Ping(order)) => self.ping(order),
+                Ok(Control::PingEnd(identifier)) => {
+                    self.assembly.pinger.forget(identifier);
+                    self.pings.retain(|ping| ping.identifier != identifier);
+                }
                 Ok(Control::ClearCounters) => self.assembly.graph.clear_counters(),
                 Ok(Control::Drain) => {
                     self.draining = true;
@@ -265,6 +312,32 @@ impl Worker {
                 }
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
+            }
+        }
+    }
+
+    fn ping(&mut self, order: PingOrder) {
+        if !self.assembly.pinger.expect(order.identifier) {
+            return; // whoever asked hears nothing, as from a peer that is silent
+        }
+        if let Some(order) = order.order {
+            self.assembly.pinger.order(order);
+        }
+        if !self
+            .pings
+            .iter()
+            .any(|ping| ping.identifier == order.identifier)
+        {
+            self.pings.push(order);
+        }
+    }
+
+    fn tell_pings(&mut self) {
+        for event in self.assembly.pinger.events() {
+            let mut pings = self.pings.iter();
+            if let Some(ping) = pings.find(|ping| ping.identifier == event.identifier) {
+                let _ = ping.events.send((self.origin + event.at, event)); // may have gone
+                ping.listener.ring();
             }
         }
     }
@@ -322,6 +395,9 @@ impl Worker {
         self.batch = Some(batch.recycle());
         drop(port);
         drop(rx);
+        if self.assembly.pinger.has_events() {
+            self.tell_pings();
+        }
         if self.draining && self.assembly.tcp.is_drained() {
             self.draining = false;
             self.say(WorkerEvent::Drained);
@@ -338,26 +414,51 @@ impl Worker {
         Some(until.map_or(Until::Woken, Until::Time))
     }
 
-    /// Sleeps until a frame, a message or `until`.
-    fn sleep(&mut self, until: Until) {
-        let timeout = match until {
-            Until::Woken => None,
-            Until::Time(at) => Some(at.saturating_duration_since(Instant::now())),
-        };
-        self.notify.sleeping();
-        // Work that was published before the bell was set is seen here.
-        let woken = !self.messages.is_empty() || self.assembly.tcp.is_woken();
-        if !woken {
-            match self.device.wait(timeout, &[self.notify.as_fd()]) {
-                // The supervisor hears of the interface from the kernel and tells us.
-                Ok(wake) => {
-                    if let Some(errno) = wake.error {
-                        tracing::debug!(interface = self.host_name, errno, "the link reported");
-                    }
+    /// Looks for work a little longer where that has paid, then sleeps until a frame, a message or
+    /// `until`.
+    fn rest(&mut self, until: Until) {
+        let window = self.spin.window();
+        if !window.is_zero() {
+            let start = Instant::now();
+            let end = match until {
+                Until::Time(at) => at.min(start + window),
+                Until::Woken => start + window,
+            };
+            while Instant::now() < end {
+                if self.device.is_ready() || self.has_orders() {
+                    return;
                 }
-                Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
+                std::hint::spin_loop();
             }
         }
+        self.notify.sleeping();
+        // Work that was published before the bell was set is seen here.
+        if !self.has_orders() {
+            self.sleep(until);
+        }
         self.notify.awake();
+    }
+
+    /// Whether somebody told us something, or a connection wants to be polled.
+    fn has_orders(&self) -> bool {
+        !self.messages.is_empty() || self.assembly.tcp.is_woken()
+    }
+
+    fn sleep(&mut self, until: Until) {
+        let start = Instant::now();
+        let timeout = match until {
+            Until::Woken => None,
+            Until::Time(at) => Some(at.saturating_duration_since(start)),
+        };
+        match self.device.wait(timeout, &[self.notify.as_fd()]) {
+            Ok(wake) => {
+                self.spin.slept(start.elapsed(), wake.rx);
+                // The supervisor hears of the interface from the kernel and tells us.
+                if let Some(errno) = wake.error {
+                    tracing::debug!(interface = self.host_name, errno, "the link reported");
+                }
+            }
+            Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
+        }
     }
 }

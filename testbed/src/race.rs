@@ -122,6 +122,13 @@ pub fn run(
             source,
         })?;
     }
+    let mut notes = vec![pinning(client_cpu, server_cpu), generators(options)];
+    notes.extend(
+        vitals::congestion_control()
+            .map(|name| format!("the kernel's congestion control is {name}")),
+    );
+    // Whoever else wants a CPU slows both servers, and the one in userspace more.
+    notes.extend(vitals::load_average().map(|load| format!("load average {load:.2} before")));
     let mut race = Race {
         options,
         stopped,
@@ -130,7 +137,7 @@ pub fn run(
         server_cpu,
         results: Results {
             machine: vitals::machine(),
-            notes: vec![pinning(client_cpu, server_cpu), generators(options)],
+            notes,
             seconds: options.seconds,
             contestants: (options.contestants.iter())
                 .map(|contestant| (contestant.name(), Samples::new()))

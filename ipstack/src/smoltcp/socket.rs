@@ -55,6 +55,14 @@ impl Socket {
         }
     }
 
+    /// Reads a little of the socket here and there, to have it in the cache.
+    pub(crate) fn warm(&self) -> bool {
+        let socket = self.get();
+        (socket.send_queue() ^ socket.recv_queue() ^ socket.send_capacity()) & 1 != 0
+            || socket.nagle_enabled()
+            || socket.remote_endpoint().is_none()
+    }
+
     /// Octets accepted from us and not acknowledged, sent or not.
     pub(crate) fn send_queue(&self) -> usize {
         self.get().send_queue()

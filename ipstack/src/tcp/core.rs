@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -139,6 +140,8 @@ pub(crate) struct Core {
     /// Until when acknowledgements are tried as cookies.
     pub(super) cookies_until: Option<Duration>,
     pub(crate) draining: bool,
+    /// Addresses whose connections are to be reset.
+    pub(super) doomed: Vec<(IfIndex, Ipv4Addr)>,
     /// Futures to drop once nothing is borrowed: they may do what they like then.
     pub(crate) dead: Vec<Connection>,
     /// Tasks elsewhere to wake then.
@@ -173,6 +176,7 @@ impl Core {
             scratch: Vec::new(),
             cookies_until: None,
             draining: false,
+            doomed: Vec::new(),
             dead: Vec::new(),
             others: Vec::new(),
         }
@@ -189,7 +193,7 @@ impl Core {
 
     /// When there is work; [`Duration::ZERO`] means at once.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.shared.wakes.is_empty() {
+        if !self.ready.is_empty() || !self.shared.wakes.is_empty() || !self.doomed.is_empty() {
             return Some(Duration::ZERO);
         }
         [

@@ -177,6 +177,18 @@ impl Tcp {
         self.core.borrow().connections(now, max)
     }
 
+    /// Resets every connection of `address` on `interface` in the turns that follow, until
+    /// [`Self::is_resetting`] says no. To be called, and waited for, before the address and its
+    /// routes are taken away: the resets go by them.
+    pub fn reset_address(&self, interface: IfIndex, address: Ipv4Addr) {
+        self.core.borrow_mut().doom(interface, address);
+    }
+
+    /// Whether connections are still to be reset.
+    pub fn is_resetting(&self) -> bool {
+        !self.core.borrow().doomed.is_empty()
+    }
+
     /// Begins to shut down: new connections are reset, services are told
     /// ([`Service::drain`]), idle connections are closed. [`Self::is_drained`] tells when all
     /// are gone; those that last longer can be ended by dropping the nodes.

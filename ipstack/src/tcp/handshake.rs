@@ -308,7 +308,7 @@ impl Core {
         self.send(&reset, key.interface, out);
     }
 
-    fn remove_half_open(&mut self, index: u32) {
+    pub(super) fn remove_half_open(&mut self, index: u32) {
         self.half_open_timers.cancel(index);
         if let Some(record) = self.half_open.remove(index) {
             self.table.remove(&record.key, Place::HalfOpen(index));

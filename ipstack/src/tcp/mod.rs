@@ -20,6 +20,7 @@ mod input;
 mod isn;
 mod limit;
 mod listen;
+mod reset;
 pub(crate) mod segment;
 mod sender;
 mod seq;

@@ -196,6 +196,7 @@ impl Core {
 
     /// Wake-ups and timers, as many as one turn takes.
     pub(crate) fn timers(&mut self, now: Duration, out: &mut Out<'_, '_>) {
+        self.reset_doomed(now, out);
         for _ in 0..SERVED_MAX {
             let Some(id) = self.shared.wakes.pop() else {
                 break;

@@ -19,7 +19,7 @@ use runtime::config::{Log, LogFormat, LogLevel};
 use runtime::ready::{self, ReadyFile, ReadyFileError};
 use runtime::words::Word;
 use runtime::{Event, Prepared, Runtime, ctl, privileges};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -101,7 +101,7 @@ fn serve(source: &Source) -> ExitCode {
         return complain(&error);
     }
     // Before the threads: they inherit the signals' handlers, and one sent early is not lost.
-    let signals = match Signals::new([SIGTERM, SIGINT]) {
+    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
@@ -112,11 +112,12 @@ fn serve(source: &Source) -> ExitCode {
     let operators = listener.map(|listener| {
         let path = listener.path().display().to_string();
         tracing::info!("operators: dataplane ctl -s {path}");
-        Server::start(listener, Operator::new(runtime.controller().clone()))
+        Operator::new(runtime.controller().clone())
+            .and_then(|operator| Server::start(listener, operator))
     });
     match operators.transpose() {
         // Operators are served until the end of this.
-        Ok(_operators) => follow(runtime, signals, ready_file),
+        Ok(_operators) => follow(runtime, signals, source, ready_file),
         Err(error) => complain(&error),
     }
 }
@@ -165,17 +166,26 @@ fn control(args: &Ctl) -> ExitCode {
 }
 
 /// Tells what happens until a signal or the end.
-fn follow(runtime: Runtime, mut signals: Signals, mut ready_file: Option<ReadyFile>) -> ExitCode {
-    let (stop, stopped) = crossbeam_channel::bounded(1);
+fn follow(
+    runtime: Runtime,
+    mut signals: Signals,
+    source: &Source,
+    mut ready_file: Option<ReadyFile>,
+) -> ExitCode {
+    let (tell_signal, told) = crossbeam_channel::unbounded();
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ = stop.send(signal);
+        for signal in signals.forever() {
+            let _ = tell_signal.send(signal);
         }
     });
     let code = loop {
         crossbeam_channel::select_biased! {
-            recv(stopped) -> signal => {
+            recv(told) -> signal => {
+                if signal == Ok(SIGHUP) {
+                    reload(&runtime, source);
+                    continue;
+                }
                 let name = if signal == Ok(SIGINT) { "SIGINT" } else { "SIGTERM" };
                 tracing::info!("{name}: finishing what is being served");
                 break ExitCode::SUCCESS;
@@ -241,6 +251,24 @@ fn printed(result: io::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Reads the configuration anew, and runs it if it can be run.
+fn reload(runtime: &Runtime, source: &Source) {
+    let outcome = match source.load() {
+        Ok(loaded) => {
+            for note in &loaded.notes {
+                tracing::warn!("{note}");
+            }
+            let configured = runtime.configure(loaded.config);
+            configured.map_err(|error| sentence(&error))
+        }
+        Err(error) => Err(sentence(&error)),
+    };
+    match outcome {
+        Ok(()) => tracing::info!("SIGHUP: the configuration was read and applied"),
+        Err(why) => tracing::error!("SIGHUP: nothing was changed: {why}"),
     }
 }
 

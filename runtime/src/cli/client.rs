@@ -56,6 +56,9 @@ pub struct Client {
     line: Vec<u8>,
     waiting: VecDeque<String>,
     out: Vec<u8>,
+    /// A command was taken and is not answered.
+    busy: bool,
+    interrupted: bool,
     /// Nothing more is taken; the connection ends when all is sent.
     closing: bool,
 }
@@ -71,6 +74,8 @@ impl Client {
             line: Vec::new(),
             waiting: VecDeque::new(),
             out: Vec::new(),
+            busy: false,
+            interrupted: false,
             closing: false,
         }
     }
@@ -138,6 +143,10 @@ impl Client {
 
     fn octet(&mut self, octet: u8) {
         if self.mode == Mode::Terminal {
+            if self.busy {
+                self.interrupted = true; // any key, as in VPP
+                return;
+            }
             match self.editor.take(octet, &mut self.out) {
                 Some(Key::Line(line)) => self.waiting.push_back(line),
                 Some(Key::End) => self.waiting.push_back("quit".to_owned()),
@@ -177,11 +186,16 @@ impl Client {
 
     /// The next command, to be answered by [`Self::reply`] before another is taken.
     pub fn next_command(&mut self) -> Option<String> {
-        if self.has_command() {
-            self.waiting.pop_front()
-        } else {
-            None
+        if !self.has_command() {
+            return None;
         }
+        self.busy = true;
+        self.waiting.pop_front()
+    }
+
+    /// Whether a terminal wants its command to end.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Part of an answer, while its command goes on.
@@ -195,6 +209,7 @@ impl Client {
 
     /// The answer to the command taken last, or its end.
     pub fn reply(&mut self, reply: &Reply) {
+        (self.busy, self.interrupted) = (false, false);
         self.print(&reply.text);
         match self.mode {
             Mode::Terminal if !reply.quit => self.out.extend(PROMPT.as_bytes()),

@@ -1,10 +1,16 @@
 //! An operator's commands: the words, by one table, so that abbreviations, completion and help come
 //! from it. The commands that change the configuration are [`startup_conf`]'s own.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
+
+use ipstack::ping::DATA_MAX;
 
 use super::http::Parts;
+use super::ping::{REPEAT_MAX, Request, SIZE_DEFAULT};
+use crate::config::{decimal, ipv4};
 use crate::startup_conf;
 use crate::words::{Cursor, Entry, Kind, Stop, Tree};
 
@@ -24,6 +30,8 @@ pub enum Command {
     Edit(startup_conf::Command),
     /// Do what a file says.
     Exec(PathBuf),
+    /// Ask somebody for echoes.
+    Ping(Request),
     /// List the commands.
     Help,
     /// Close the connection.
@@ -153,6 +161,66 @@ fn http(cursor: &mut Cursor<'_, '_>) -> Command {
             Some(Part::Listeners) => parts.listeners = true,
             Some(Part::Verbose) => parts.verbose = true,
             None => return plain(Show::HttpStaticServer(parts), cursor),
+        }
+    }
+}
+
+const ADDRESS: Kind<Ipv4Addr> = Kind {
+    name: "<address>",
+    what: "an IPv4 address",
+    parse: ipv4,
+};
+
+const REPEAT: Kind<u16> = Kind {
+    name: "<n>",
+    what: "a number of times",
+    parse: |word| match decimal(word).and_then(|n| u16::try_from(n).ok()) {
+        Some(n) if (1..=REPEAT_MAX).contains(&n) => Ok(n),
+        _ => Err(format!("1 to {REPEAT_MAX} is possible")),
+    },
+};
+
+const SIZE: Kind<usize> = Kind {
+    name: "<octets>",
+    what: "a number of octets",
+    parse: |word| match decimal(word).and_then(|n| usize::try_from(n).ok()) {
+        Some(n) if n <= DATA_MAX => Ok(n),
+        _ => Err(format!("0 to {DATA_MAX} is possible")),
+    },
+};
+
+const INTERVAL: Kind<Duration> = Kind {
+    name: "<seconds>",
+    what: "a time in seconds such as 0.2",
+    parse: |word| match word.parse::<f64>() {
+        Ok(seconds) if (0.01..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("0.01 to 3600 is possible".to_owned()),
+    },
+};
+
+fn ping(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
+    #[derive(Clone, Copy)]
+    enum Key {
+        Repeat,
+        Size,
+        Interval,
+    }
+    let mut request = Request {
+        destination: cursor.value(&ADDRESS)?,
+        repeat: 5,
+        size: SIZE_DEFAULT,
+        interval: Duration::from_secs(1),
+    };
+    loop {
+        match cursor.choice(&[
+            ("repeat", "how often", Key::Repeat),
+            ("size", "octets of data", Key::Size),
+            ("interval", "time between two requests", Key::Interval),
+        ]) {
+            Some(Key::Repeat) => request.repeat = cursor.value(&REPEAT)?,
+            Some(Key::Size) => request.size = cursor.value(&SIZE)?,
+            Some(Key::Interval) => request.interval = cursor.value(&INTERVAL)?,
+            None => return Ok(Command::Ping(request)),
         }
     }
 }
@@ -293,6 +361,12 @@ pub const COMMANDS: &[Entry<Command>] = &[
         usage: "<file>",
         help: "do what a file of commands says, all of it or nothing",
         parse: |cursor| cursor.value(&FILE).map(Command::Exec),
+    },
+    Entry {
+        path: &["ping"],
+        usage: "<address> [repeat <n>] [size <octets>] [interval <seconds>]",
+        help: "ask somebody for echoes, five times if nothing is said",
+        parse: ping,
     },
     Entry {
         path: &["help"],

@@ -355,7 +355,6 @@ mod tests {
 
     #[test]
     fn lines_are_recalled_newest_first() {
-        assert_eq!(line("one\rtwo\r\x1b[A\x1b[A\x15"), "");
         let mut editor = Editor {
             ansi: true,
             ..Editor::default()
@@ -367,7 +366,7 @@ mod tests {
     #[test]
     fn a_tab_completes_and_a_question_mark_explains() {
         assert_eq!(line("show hard\t"), "show hardware-interfaces ");
-        assert_eq!(line("sh vlib gr\tv\t"), "sh vlib graphv");
+        assert_eq!(line("sh vlib gr\tv\t"), "sh vlib graphviz ");
         let mut editor = Editor {
             ansi: true,
             ..Editor::default()

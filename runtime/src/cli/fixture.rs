@@ -40,16 +40,19 @@ fn nodes() -> (Vec<NodeInfo>, Vec<NodeCounters>) {
     let infos = vec![
         NodeInfo {
             name: "af-packet-input",
+            type_name: "fixture",
             arcs: vec![("ethernet-input", 1)],
             drops: vec!["truncated"],
         },
         NodeInfo {
             name: "ethernet-input",
+            type_name: "fixture",
             arcs: vec![("tagged", 2), ("untagged", 2)],
             drops: vec!["too-short", "l3-mac-mismatch"],
         },
         NodeInfo {
             name: "dot1q-demux",
+            type_name: "fixture",
             arcs: vec![],
             drops: vec!["unknown-vid"],
         },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,13 @@ use super::http::HttpTable;
 use super::interfaces::{AddressTable, InterfaceTable};
 use super::ip::{NeighborTable, RouteTable};
 use super::nodes::{ErrorTable, GraphTable, RuntimeTable};
+use super::ping::Ping;
 use super::session::SessionTable;
 use super::system::{ThreadTable, Version};
 use super::table::render;
 use crate::config::{CONFIG_FILE_MAX, Config};
 use crate::controller::Controller;
+use crate::notify::Notify;
 use crate::snapshot::{PortSnapshot, Snapshot, WorkerSnapshot};
 use crate::startup_conf;
 use crate::words::Word;
@@ -55,6 +57,15 @@ impl Reply {
             quit: false,
         }
     }
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is done.
+    Done(Reply),
+    /// It goes on.
+    Running(Ping),
 }
 
 /// Counters at the time somebody cleared them. The workers' own are never set back, so that
@@ -161,6 +172,10 @@ pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Operator {
     controller: Controller,
+    /// Is rung when a command that goes on has something to say.
+    notify: Notify,
+    /// The identifier of the next ping.
+    next_ping: u16,
     snapshot: Option<(Instant, Snapshot)>,
     interfaces: Baseline,
     runtime: Baseline,
@@ -169,32 +184,49 @@ pub struct Operator {
 
 impl Operator {
     /// An operator of the dataplane behind `controller`.
-    pub fn new(controller: Controller) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn new(controller: Controller) -> io::Result<Self> {
+        Ok(Self {
             controller,
+            notify: Notify::new()?,
+            // Not from 0, so that a restart does not meet its own late answers.
+            next_ping: u16::try_from(std::process::id() & 0xffff).unwrap_or(0),
             snapshot: None,
             interfaces: Baseline::default(),
             runtime: Baseline::default(),
             errors: Baseline::default(),
-        }
+        })
+    }
+
+    /// The bell that commands which go on ring.
+    pub fn notify(&self) -> &Notify {
+        &self.notify
     }
 
     /// Does what `line` says.
-    pub fn run(&mut self, line: &str) -> Reply {
+    pub fn run(&mut self, line: &str) -> Answer {
         let words = match Word::split(line) {
-            Ok(words) if words.is_empty() => return Reply::done(""),
+            Ok(words) if words.is_empty() => return Answer::Done(Reply::done("")),
             Ok(words) => words,
-            Err(error) => return Reply::failed(error),
+            Err(error) => return Answer::Done(Reply::failed(error)),
         };
         let parsed = match command::tree().parse(&words) {
             Ok(parsed) => parsed,
-            Err(error) => return Reply::failed(error),
+            Err(error) => return Answer::Done(Reply::failed(error)),
         };
+        if let Command::Ping(request) = parsed.command {
+            self.next_ping = self.next_ping.wrapping_add(1);
+            let (controller, notify) = (self.controller.clone(), self.notify.clone());
+            let ping = Ping::begin(request, self.next_ping, controller, notify);
+            return Answer::Running(ping);
+        }
         let mut reply = self.obey(parsed.command);
         for note in parsed.notes {
             let _ = writeln!(reply.text, "note: {note}");
         }
-        reply
+        Answer::Done(reply)
     }
 
     fn obey(&mut self, command: Command) -> Reply {
@@ -203,6 +235,7 @@ impl Operator {
             Command::Clear(what) => self.clear(what),
             Command::Edit(edit) => self.edit(&edit),
             Command::Exec(path) => self.exec(&path),
+            Command::Ping(_) => Reply::done(""), // goes on, see above
             Command::Help => Reply::done(help("")),
             Command::Quit => Reply {
                 text: String::new(),

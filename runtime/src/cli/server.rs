@@ -15,7 +15,8 @@ use nix::sys::time::TimeSpec;
 
 use super::client::Client;
 use super::listen::Listener;
-use super::operator::Operator;
+use super::operator::{Answer, Operator};
+use super::ping::Ping;
 use crate::notify::Notify;
 
 /// Connections at most. When another comes, the one that was silent longest goes.
@@ -49,7 +50,7 @@ impl Server {
     /// No thread or no descriptor left.
     pub fn start(listener: Listener, operator: Operator) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let notify = Notify::new()?;
+        let notify = operator.notify().clone();
         let mut serving = Serving {
             listener,
             operator,
@@ -94,22 +95,21 @@ struct Connection {
     /// Since when nothing it was sent was taken.
     stalled: Option<Instant>,
     failed: bool,
+    /// A command that goes on.
+    running: Option<Ping>,
 }
 
 impl Serving {
     fn run(&mut self) {
         while !self.stop.load(Ordering::SeqCst) {
-            let busy = self.connections.iter().any(|one| one.client.has_command());
+            let busy = self.connections.iter().any(Connection::has_command);
             self.sleep(busy);
             let now = Instant::now();
             self.accept(now);
             for one in &mut self.connections {
                 one.read(now);
                 one.client.tick(now);
-                if let Some(command) = one.client.next_command() {
-                    let reply = self.operator.run(&command);
-                    one.client.reply(&reply);
-                }
+                one.work(&mut self.operator, now);
                 one.write(now);
             }
             self.connections
@@ -178,6 +178,7 @@ impl Serving {
                 heard: now,
                 stalled: None,
                 failed: false,
+                running: None,
             });
         }
     }
@@ -197,10 +198,34 @@ impl Serving {
 impl Connection {
     fn deadline(&self) -> Option<Instant> {
         let stalled = self.stalled.map(|since| since + STALL_MAX);
-        [stalled, self.client.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let running = self.running.as_ref().map(Ping::deadline);
+        let deadlines = [stalled, running, self.client.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn has_command(&self) -> bool {
+        self.running.is_none() && self.client.has_command()
+    }
+
+    /// Goes on with its command, or begins the next.
+    fn work(&mut self, operator: &mut Operator, now: Instant) {
+        if let Some(ping) = &mut self.running {
+            let (text, end) = ping.look(now);
+            self.client.print(&text);
+            let interrupted = self.client.interrupted();
+            if let Some(reply) = end.or_else(|| interrupted.then(|| ping.summary())) {
+                self.client.reply(&reply);
+                self.running = None;
+            }
+        } else if let Some(command) = self.client.next_command() {
+            match operator.run(&command) {
+                Answer::Done(reply) => self.client.reply(&reply),
+                Answer::Running(mut ping) => {
+                    ping.look(now); // asks for the first time; nothing can have come
+                    self.running = Some(ping);
+                }
+            }
+        }
     }
 
     fn read(&mut self, now: Instant) {

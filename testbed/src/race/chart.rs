@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::race::Results;
-use crate::race::report::{OURS, YARDSTICK};
+use crate::race::report::{self, OURS, YARDSTICK};
 use crate::race::rows::{Better, METRICS, Metric, Verdict, ratio};
+use crate::race::statistics::real;
 
 const WIDTH: f64 = 980.0;
 const LABEL_END: f64 = 290.0;
@@ -16,9 +17,9 @@ const BAR: f64 = 14.0;
 const PITCH: f64 = 44.0;
 const HEAD: f64 = 96.0;
 const SECTION: f64 = 42.0;
-const FOOT: f64 = 46.0;
-/// Characters of a line of small text.
-const LINE_MAX: usize = 150;
+const FOOT: f64 = 16.0;
+/// From one line of small text to the next.
+const LINE: f64 = 16.0;
 
 /// An SVG image of the figures that are drawn, higher-is-better ones first.
 pub fn svg(results: &Results) -> String {
@@ -47,7 +48,9 @@ pub fn svg(results: &Results) -> String {
             y += PITCH;
         }
     }
-    let height = y + FOOT;
+    let mut small = vec![report::circumstances(results)];
+    small.extend(results.notes.iter().cloned());
+    let height = y + FOOT + LINE * real(small.len() as u64);
     let mut image = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n<style>\n{STYLE}</style>\n\
@@ -64,10 +67,10 @@ pub fn svg(results: &Results) -> String {
         x += 180.0;
     }
     image.push_str(&body);
-    let how = format!("median of {} runs; {}", results.runs, results.machine);
-    text(&mut image, (24.0, height - 30.0), "small", &how);
-    let notes: String = results.notes.join("; ").chars().take(LINE_MAX).collect();
-    text(&mut image, (24.0, height - 14.0), "small", &notes);
+    for line in &small {
+        y += LINE;
+        text(&mut image, (24.0, y), "small", line);
+    }
     image.push_str("</svg>\n");
     image
 }
@@ -96,7 +99,9 @@ fn pair(image: &mut String, y: f64, results: &Results, metric: &Metric) {
     let longest = ours.unwrap_or(0.0).max(yardstick.unwrap_or(0.0));
     let (title, middle) = (metric.title.trim(), y + BAR + 5.0);
     text(image, (LABEL_END, middle), "end", title);
-    for (class, value, y) in [(OURS, ours, y), (YARDSTICK, yardstick, y + BAR + 2.0)] {
+    let took_part = |name| results.contestants.iter().any(|(its, _)| *its == name);
+    let bars = [(OURS, ours, y), (YARDSTICK, yardstick, y + BAR + 2.0)];
+    for (class, value, y) in bars.into_iter().filter(|bar| took_part(bar.0)) {
         let length = match value {
             Some(value) if longest > 0.0 => BAR_MAX * value / longest,
             _ => 0.0,
@@ -181,7 +186,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_still_an_image() {
         let image = svg(&Results::default());
-        assert!(image.contains("<title") || image.contains(TITLE));
+        assert!(image.contains(TITLE));
         let image = svg(&results(0.0, 0.0));
         assert!(!image.contains("NaN"));
     }

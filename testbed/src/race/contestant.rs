@@ -92,7 +92,7 @@ impl Running {
             // the client's kernel would ask again a second later.
             server.wait_until_ready(START_MAX).map_err(told)?;
         }
-        let answered = first_answer(wiring.client().namespace(), start);
+        let answered = first_answer(wiring.client().namespace(), &mut server, start);
         if answered.is_err() && !server.is_running() {
             let said = server.stderr_tail(STDERR_LINES);
             return Err(format!("{} ended; it said:\n{said}", contestant.name()));
@@ -121,14 +121,16 @@ fn told(error: impl Display) -> String {
     error.to_string()
 }
 
-fn first_answer(client: &Netns, start: Instant) -> Result<Duration, String> {
+fn first_answer(client: &Netns, server: &mut Server, start: Instant) -> Result<Duration, String> {
     loop {
         match http_get(client, ENDPOINT, INDEX.path, Duration::from_secs(2)) {
             Ok(page) if page.status == 200 && page.body == GREETING.as_bytes() => {
                 return Ok(start.elapsed());
             }
             Ok(page) => return Err(format!("it answers {} to {}", page.status, INDEX.path)),
-            Err(error) if start.elapsed() > START_MAX => return Err(error.to_string()),
+            Err(error) if start.elapsed() > START_MAX || !server.is_running() => {
+                return Err(error.to_string());
+            }
             Err(_) => thread::sleep(RETRY),
         }
     }
@@ -152,14 +154,16 @@ fn nginx(program: &Path, site: &Site) -> io::Result<(Command, Rights)> {
 }
 
 /// One process, which is given what nginx has to be fast with files: sendfile, whole segments,
-/// open files remembered, no log, connections kept for as long as the client wants.
+/// open files remembered, no log, connections kept for as long as the client wants. In a user
+/// namespace there is no other user than root.
 fn nginx_conf(directory: &Path, www_root: &Path) -> String {
     let (directory, www_root) = (directory.display(), www_root.display());
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("    {name}_temp_path {directory}/nginx-{name};\n"))
         .concat();
     format!(
-        "daemon off;\n\
+        "user root root;\n\
+         daemon off;\n\
          master_process off;\n\
          worker_processes 1;\n\
          pid {directory}/nginx.pid;\n\

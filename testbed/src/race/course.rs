@@ -1,5 +1,6 @@
 //! The rows, run on one server.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -317,7 +318,7 @@ fn per_100k(before: Duration, after: Duration, requests: u64) -> f64 {
     after.saturating_sub(before).as_secs_f64() * 1e5 / real(requests)
 }
 
-fn told(error: io::Error) -> String {
+fn told(error: impl Display) -> String {
     error.to_string()
 }
 

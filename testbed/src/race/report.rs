@@ -26,27 +26,27 @@ pub fn table(results: &Results) -> String {
             *width = (*width).max(cell.chars().count()).max(3);
         }
     }
+    // The colon says that a column is aligned to the right.
+    let rules: Vec<String> = (widths.iter().enumerate())
+        .map(|(column, width)| match column {
+            0 => "-".repeat(width + 2),
+            _ => "-".repeat(width + 1) + ":",
+        })
+        .collect();
     let mut text = String::new();
     for (at, line) in lines.iter().enumerate() {
-        let mut cells = line.iter().zip(widths);
-        if let Some((title, width)) = cells.next() {
-            text.push_str(&format!("| {title:width$} |"));
+        for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
+            let cell = match column {
+                0 => format!("| {cell:width$} "),
+                _ => format!("| {cell:>width$} "),
+            };
+            text.push_str(&cell);
         }
-        for (cell, width) in cells {
-            text.push_str(&format!(" {cell:>width$} |"));
-        }
-        text.push('\n');
+        text.push_str("|\n");
         if at == 0 {
-            for (column, width) in widths.iter().enumerate() {
-                let left = if column == 0 { "-" } else { ":" };
-                let (dashes, end) = ("-".repeat(width - 1), if column == 0 { "-" } else { "" });
-                // The colon stands where the numbers end.
-                text.push_str(&match column {
-                    0 => format!("|-{left}{dashes}{end}"),
-                    _ => format!("|-{dashes}-{left}"),
-                });
+            for part in ["|", &rules.join("|"), "|\n"] {
+                text.push_str(part);
             }
-            text.push_str("|\n");
         }
     }
     text
@@ -76,18 +76,19 @@ fn table_line(results: &Results, metric: &Metric) -> Option<[String; 6]> {
     ])
 }
 
-/// What stands above and below the table.
+/// What stands above the table.
 pub fn heading(results: &Results) -> String {
+    format!("{}; {}", circumstances(results), results.notes.join("; "))
+}
+
+/// The machine, and how often and how long was measured.
+pub fn circumstances(results: &Results) -> String {
     let runs = match results.runs {
         1 => "1 run".to_owned(),
         runs => format!("median of {runs} runs"),
     };
-    format!(
-        "{}; {runs}, {} s for each load; {}",
-        results.machine,
-        results.seconds,
-        results.notes.join("; ")
-    )
+    let (machine, seconds) = (&results.machine, results.seconds);
+    format!("{machine}; {runs}, {seconds} s for each load")
 }
 
 /// The results for programs: for each metric its unit, every sample, the medians, the ratio, what

@@ -47,6 +47,18 @@ fn voluntary_switches(status: &str) -> Option<u64> {
     line?.trim().parse().ok()
 }
 
+/// How the kernel's stack answers losses, as in `cubic`.
+pub fn congestion_control() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").ok()?;
+    Some(name.trim().to_owned())
+}
+
+/// Processes that wanted a CPU during the last minute, on average.
+pub fn load_average() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
 /// In words: processor, number of CPUs, kernel.
 pub fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -155,7 +155,7 @@ Transfer/sec:     15.07MB
         for (text, wanted) in [
             ("88.00us", Some(Duration::from_micros(88))),
             ("2.50s", Some(Duration::from_millis(2500))),
-            ("1.00m", Some(Duration::from_secs(60))),
+            ("1.00m", Some(Duration::from_mins(1))),
             ("1.00d", None),
             ("-1.00s", None),
             ("12", None),
