@@ -64,7 +64,10 @@ fn the_first_get_after_start_needs_no_retry_and_prints_welcome() {
     let sniffer = PacketSocket::open(bed.wiring.node(), NODE_DEVICE, Hear::Only(&[VLAN])).unwrap();
     let page = bed.get("/index.html");
     check_page(&page);
-    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     let once = Asked {
         arp_requests: 1,
         echo_requests: 0,
