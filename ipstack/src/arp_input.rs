@@ -22,6 +22,8 @@
 //! | request | a station | not ours | `not-for-us`; nothing is learned from what others ask |
 //! | reply | a station we asked | ours | learned |
 //! | reply | a station | any | `unsolicited-reply` |
+//!
+//! What is to be learned is also kept for the other workers of the interface ([`crate::heard`]).
 #![warn(clippy::indexing_slicing, reason = "octets come from the wire")]
 
 use std::net::Ipv4Addr;
@@ -33,6 +35,7 @@ use etherparse::{ArpHardwareId, ArpPacketSlice};
 
 use crate::addresses::Addresses;
 use crate::arp::{ARP_FRAME, ArpPacket, REPLY, REQUEST};
+use crate::heard::{Heard, HeardLog, Told};
 use crate::ip4;
 use crate::neighbors::Neighbors;
 use crate::tables::Tables;
@@ -90,7 +93,7 @@ dataplane::labels! {
         NotOnLink = "not-on-link",
         /// A request for somebody else.
         NotForUs = "not-for-us",
-        /// A reply nobody asked for.
+        /// A reply this worker did not ask for; another may have.
         UnsolicitedReply = "unsolicited-reply",
         /// An announcement of a neighbour we have nothing to do with.
         GratuitousUnknown = "gratuitous-unknown",
@@ -174,7 +177,15 @@ impl Node for ArpInput {
                 let verdict = {
                     let addresses = self.tables.addresses.borrow();
                     let mut neighbors = self.tables.neighbors.borrow_mut();
-                    decide(now, interface, &packet, &addresses, &mut neighbors)
+                    let mut log = self.tables.heard.borrow_mut();
+                    decide(
+                        now,
+                        interface,
+                        &packet,
+                        &addresses,
+                        &mut neighbors,
+                        &mut log,
+                    )
                 };
                 if verdict == Err(ArpInputDrop::AddressConflict) {
                     self.defend(now, interface, packet.sender, out);
@@ -297,6 +308,7 @@ fn decide(
     packet: &Packet,
     addresses: &Addresses,
     neighbors: &mut Neighbors,
+    log: &mut HeardLog,
 ) -> Result<Verdict, ArpInputDrop> {
     let Packet {
         request,
@@ -326,8 +338,18 @@ fn decide(
     if addresses.connected(interface, sender).is_none() {
         return Err(ArpInputDrop::NotOnLink);
     }
+    let mut learn = |told| {
+        let heard = Heard {
+            interface,
+            address: sender,
+            mac: sender_mac,
+            told,
+        };
+        log.note(heard);
+        heard.teach(now, neighbors)
+    };
     if sender == target {
-        return if neighbors.update_known(now, interface, sender, sender_mac) {
+        return if learn(Told::Announcement) {
             Ok(Verdict::Learned)
         } else {
             Err(ArpInputDrop::GratuitousUnknown)
@@ -335,14 +357,14 @@ fn decide(
     }
     if request {
         return if ours(target) {
-            let learned = neighbors.learn_from_request(now, interface, sender, sender_mac);
+            let learned = learn(Told::Request);
             let packet = *packet;
             Ok(Verdict::Answer { packet, learned })
         } else {
             Err(ArpInputDrop::NotForUs)
         };
     }
-    if ours(target) && neighbors.learn_from_answer(now, interface, sender, sender_mac) {
+    if ours(target) && learn(Told::Answer) {
         Ok(Verdict::Learned)
     } else {
         Err(ArpInputDrop::UnsolicitedReply)

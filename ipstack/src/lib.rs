@@ -19,6 +19,7 @@ pub(crate) mod arp;
 pub mod arp_input;
 pub mod checksum;
 pub mod fib;
+pub mod heard;
 pub mod ip4;
 pub mod ip4_frag;
 pub mod ip4_full_reassembly;

@@ -14,6 +14,7 @@ use crate::addresses::{
     ADDRESSES_MAX, Addresses, INTERFACE_ADDRESSES_MAX, InterfaceAddress, Prefix,
 };
 use crate::fib::{Fib, Hop, ROUTES_MAX, Route, STATIC_ROUTES_MAX};
+use crate::heard::{Heard, HeardLog};
 use crate::ip4;
 use crate::neighbors::{NEIGHBORS_MAX, Neighbor, NeighborState, Neighbors};
 
@@ -127,6 +128,7 @@ pub struct Tables {
     pub(crate) fib: Rc<RefCell<Fib>>,
     pub(crate) neighbors: Rc<RefCell<Neighbors>>,
     pub(crate) announcements: Rc<RefCell<Announcements>>,
+    pub(crate) heard: Rc<RefCell<HeardLog>>,
 }
 
 impl Tables {
@@ -138,6 +140,7 @@ impl Tables {
             fib: Rc::default(),
             neighbors: Rc::default(),
             announcements: Rc::default(),
+            heard: Rc::default(),
         }
     }
 
@@ -368,6 +371,26 @@ impl Tables {
     pub fn flush_neighbors(&self, interface: IfIndex) {
         let mut neighbors = self.neighbors.borrow_mut();
         neighbors.retain(|index, _, state| index != interface || state == NeighborState::Static);
+    }
+
+    /// From now on keeps what peers tell of themselves, for other workers' tables.
+    pub fn keep_heard(&self) {
+        self.heard.borrow_mut().keep();
+    }
+
+    /// Hands out what was heard since the last call, once [`Self::keep_heard`] was called.
+    pub fn take_heard(&self, tell: impl FnMut(Heard)) {
+        self.heard.borrow_mut().drain().for_each(tell);
+    }
+
+    /// Learns from what another worker heard, as if it had been heard here.
+    pub fn hear(&self, now: Duration, heard: Heard) {
+        let addresses = self.addresses.borrow();
+        // The other's addresses may be newer, or older.
+        let connected = addresses.connected(heard.interface, heard.address);
+        if connected.is_some() && addresses.holder(heard.address).is_none() {
+            heard.teach(now, &mut self.neighbors.borrow_mut());
+        }
     }
 
     /// All neighbours, by interface and address.

@@ -373,6 +373,16 @@ impl Supervisor {
                 attached: None,
             });
         }
+        for (nth, worker) in workers.iter().enumerate() {
+            let others = workers
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != nth);
+            let siblings: Vec<_> = others.map(|(_, other)| other.handle.sibling()).collect();
+            if !siblings.is_empty() {
+                worker.handle.tell(Control::Siblings(siblings));
+            }
+        }
         self.ports.push(PortState {
             plan,
             link: None,

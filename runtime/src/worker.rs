@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use af_packet::{Device, Fanout, FanoutGroup, LinkInfo};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use dataplane::{Batch, IfIndex};
+use ipstack::heard::{HEARD_MAX, Heard};
 use ipstack::tcp::TcpConfig;
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -52,6 +53,10 @@ pub enum Control {
     },
     /// The kernel's interface as it is now; `None`: there is none.
     Link(Option<LinkInfo>),
+    /// The other workers of the port, who want to know what is heard of neighbours.
+    Siblings(Vec<Sibling>),
+    /// What another worker of the port heard of a neighbour.
+    Heard(Heard),
     /// Ping somebody, or wait for the answers to somebody else's ping.
     Ping(PingOrder),
     /// Wait no longer for the answers to this ping.
@@ -64,6 +69,22 @@ pub enum Control {
     Drain,
     /// End now.
     Stop,
+}
+
+/// Another worker of the same port.
+#[derive(Clone, Debug)]
+pub struct Sibling {
+    control: Sender<Control>,
+    notify: Notify,
+}
+
+impl Sibling {
+    /// Passes on what was heard, unless the other is far behind with what it was told.
+    fn tell(&self, heard: Heard) {
+        if self.control.len() < HEARD_MAX && self.control.send(Control::Heard(heard)).is_ok() {
+            self.notify.ring();
+        }
+    }
 }
 
 /// An echo request, of which every worker of the port is told: the answer may reach any.
@@ -127,7 +148,8 @@ impl WorkerHandle {
     /// # Errors
     /// No thread or no descriptor left.
     pub fn start(setup: WorkerSetup) -> std::io::Result<Self> {
-        // Bounded by the supervisor, which sends a few messages per change and per query.
+        // Bounded by the supervisor, which sends a few messages per change and per query, and by
+        // `Sibling::tell`.
         let (control, messages) = unbounded();
         let notify = Notify::new()?;
         let bell = notify.clone();
@@ -155,6 +177,14 @@ impl WorkerHandle {
     pub fn tell(&self, control: Control) {
         if self.control.send(control).is_ok() {
             self.notify.ring();
+        }
+    }
+
+    /// This worker, as others of the port see it.
+    pub fn sibling(&self) -> Sibling {
+        Sibling {
+            control: self.control.clone(),
+            notify: self.notify.clone(),
         }
     }
 
@@ -203,6 +233,7 @@ struct Worker {
     /// Turns taken.
     turns: u64,
     spin: Spin,
+    siblings: Vec<Sibling>,
     /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
     pings: Vec<PingOrder>,
 }
@@ -257,6 +288,7 @@ impl Worker {
             draining: false,
             spin: Spin::new(processors()),
             turns: 0,
+            siblings: Vec::new(),
             pings: Vec::new(),
         })
     }
@@ -304,6 +336,13 @@ impl Worker {
                         now,
                     );
                     let _ = reply.send(snapshot); // whoever asked may have gone
+                }
+                Ok(Control::Siblings(siblings)) => {
+                    self.siblings = siblings;
+                    self.assembly.tables.keep_heard();
+                }
+                Ok(Control::Heard(heard)) => {
+                    self.assembly.tables.hear(self.origin.elapsed(), heard);
                 }
                 Ok(Control::Ping(order)) => self.ping(order),
                 Ok(Control::PingEnd(identifier)) => {
@@ -400,6 +439,10 @@ impl Worker {
         self.batch = Some(batch.recycle());
         drop(port);
         drop(rx);
+        if !self.siblings.is_empty() {
+            let tables = &self.assembly.tables;
+            tables.take_heard(|heard| self.siblings.iter().for_each(|other| other.tell(heard)));
+        }
         if self.assembly.pinger.has_events() {
             self.tell_pings();
         }

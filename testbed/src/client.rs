@@ -1,6 +1,6 @@
 //! What a person at the client would do: `ping` and `curl`, with the kernel's stack.
 
-use std::io::{self, BufRead, BufReader, Read, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -195,6 +195,28 @@ impl Http {
         path: &str,
         headers: &[(&str, &str)],
     ) -> io::Result<Response> {
+        self.send(method, path, headers)?;
+        self.read_response(method == "HEAD")
+    }
+
+    /// Asks for `path` with `GET` and hands the body to `into` as it comes; the response that is
+    /// returned has none.
+    ///
+    /// # Errors
+    /// The connection broke, what came is not HTTP/1, or `into` takes no more.
+    pub fn download(&mut self, path: &str, into: &mut dyn Write) -> io::Result<Response> {
+        self.send("GET", path, &[])?;
+        let mut budget = HEAD_MAX;
+        let response = self.head(&mut budget)?;
+        self.body(&response, &mut budget, into)?;
+        Ok(response)
+    }
+
+    /// Sends a request without a body and does not wait for the answer.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<()> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host);
         for (name, value) in headers {
             for part in [name, ": ", value, "\r\n"] {
@@ -202,8 +224,7 @@ impl Http {
             }
         }
         head.push_str("\r\n");
-        self.stream.get_mut().write_all(head.as_bytes())?;
-        self.read_response(method == "HEAD")
+        self.stream.get_mut().write_all(head.as_bytes())
     }
 
     /// Reads one response; `bare` when it answers a HEAD request.
@@ -212,7 +233,17 @@ impl Http {
     /// The connection broke, or what came is not HTTP/1.
     pub fn read_response(&mut self, bare: bool) -> io::Result<Response> {
         let mut budget = HEAD_MAX;
-        let first = self.line(&mut budget)?;
+        let mut response = self.head(&mut budget)?;
+        if !bare && response.status != 304 && response.status != 204 {
+            let mut body = Vec::new();
+            self.body(&response, &mut budget, &mut body)?;
+            response.body = body;
+        }
+        Ok(response)
+    }
+
+    fn head(&mut self, budget: &mut usize) -> io::Result<Response> {
+        let first = self.line(budget)?;
         let status = first
             .strip_prefix("HTTP/1.")
             .and_then(|rest| rest.split(' ').nth(1))
@@ -220,7 +251,7 @@ impl Http {
             .ok_or_else(|| malformed(&format!("status line {first:?}")))?;
         let mut headers = Vec::new();
         loop {
-            let line = self.line(&mut budget)?;
+            let line = self.line(budget)?;
             if line.is_empty() {
                 break;
             }
@@ -229,42 +260,41 @@ impl Http {
                 .ok_or_else(|| malformed(&format!("header {line:?}")))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut response = Response {
+        Ok(Response {
             status,
             headers,
             body: Vec::new(),
-        };
-        if !bare && status != 304 && status != 204 {
-            response.body = self.body(&response, &mut budget)?;
-        }
-        Ok(response)
+        })
     }
 
-    fn body(&mut self, response: &Response, budget: &mut usize) -> io::Result<Vec<u8>> {
-        let mut body = Vec::new();
+    fn body(
+        &mut self,
+        response: &Response,
+        budget: &mut usize,
+        into: &mut dyn Write,
+    ) -> io::Result<()> {
         if let Some(length) = response.header("content-length") {
             let length = length.parse().map_err(|_| malformed("content-length"))?;
-            self.exactly(length, &mut body)?;
+            self.exactly(length, into)?;
         } else if response.header("transfer-encoding") == Some("chunked") {
             loop {
                 let line = self.line(budget)?;
                 let length =
                     u64::from_str_radix(&line, 16).map_err(|_| malformed("chunk length"))?;
-                self.exactly(length, &mut body)?;
+                self.exactly(length, into)?;
                 self.line(budget)?;
                 if length == 0 {
                     break;
                 }
             }
         } else {
-            self.stream.read_to_end(&mut body)?;
+            io::copy(&mut self.stream, into)?;
         }
-        Ok(body)
+        Ok(())
     }
 
-    fn exactly(&mut self, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
-        let read = self.stream.by_ref().take(length).read_to_end(body)?;
-        if read as u64 == length {
+    fn exactly(&mut self, length: u64, into: &mut dyn Write) -> io::Result<()> {
+        if io::copy(&mut self.stream.by_ref().take(length), into)? == length {
             Ok(())
         } else {
             Err(io::ErrorKind::UnexpectedEof.into())

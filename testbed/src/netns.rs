@@ -131,3 +131,23 @@ pub fn enter_user_namespace() -> Result<(), WiringError> {
 pub fn may_wire() -> bool {
     Netns::new().is_ok()
 }
+
+/// Whether a test that needs wiring may run; prints that it is skipped otherwise.
+///
+/// # Panics
+/// Where it may not although `CI=true` says that it must.
+#[expect(
+    clippy::print_stdout,
+    reason = "a test that does not run has to say so"
+)]
+pub fn test_may_wire() -> bool {
+    let allowed = may_wire();
+    assert!(
+        allowed || std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "with CI=true, this test needs root"
+    );
+    if !allowed {
+        println!("skipped: needs root");
+    }
+    allowed
+}

@@ -236,18 +236,29 @@ impl Server {
     /// # Errors
     /// It cannot be waited for.
     pub fn terminate(&mut self) -> io::Result<ExitStatus> {
-        let start = Instant::now();
         if self.is_running() {
             self.signal(Signal::SIGTERM)?;
         }
-        while start.elapsed() < GRACE {
-            if let Some(status) = self.child.try_wait()? {
+        if let Some(status) = self.wait(GRACE)? {
+            return Ok(status);
+        }
+        self.child.kill()?;
+        self.child.wait()
+    }
+
+    /// Waits for its end; `None` when it still runs after `timeout`.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+        let start = Instant::now();
+        loop {
+            let status = self.child.try_wait()?;
+            if status.is_some() || start.elapsed() >= timeout {
                 return Ok(status);
             }
             thread::sleep(POLL);
         }
-        self.child.kill()?;
-        self.child.wait()
     }
 
     /// Memory it occupies, octets (`VmRSS`).
@@ -281,6 +292,23 @@ impl Server {
         Ok(Duration::from_millis(
             ticks * 1000 / per_second.unwrap_or(100).max(1),
         ))
+    }
+
+    /// How often its threads that still run went to sleep by themselves.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn sleeps(&self) -> io::Result<u64> {
+        let mut sleeps = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            let field = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            let count = field.and_then(|count| count.trim().parse::<u64>().ok());
+            sleeps += count.ok_or(io::ErrorKind::InvalidData)?;
+        }
+        Ok(sleeps)
     }
 
     /// Its capability sets, as in `CapEff: 0000000000002000`.

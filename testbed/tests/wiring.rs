@@ -4,7 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "the helpers of tests are tests"
 )]
 
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 use testbed::client::{Http, http_get, ping};
 use testbed::demo::{Demo, run};
 use testbed::link::Links;
-use testbed::netns::{Netns, may_wire};
+use testbed::netns::{Netns, test_may_wire};
 use testbed::packet_socket::{FRAME_MAX, Hear, PacketSocket};
 use testbed::process::{ReadyError, Rights, Server};
 use testbed::relay::Impairment;
@@ -33,19 +32,6 @@ use testbed::wiring::{
 const SOON: Duration = Duration::from_secs(5);
 const NOT_COMING: Duration = Duration::from_millis(300);
 const SERVER: Ipv4Addr = SERVER_ADDRESS.0;
-
-/// Whether to run; says why not.
-fn as_root() -> bool {
-    let allowed = may_wire();
-    assert!(
-        allowed || std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "with CI=true, these tests need root"
-    );
-    if !allowed {
-        println!("skipped: needs root");
-    }
-    allowed
-}
 
 /// The proof of concept with a kernel stack as the server, its client put on the VLAN by `method`.
 fn kernel_to_kernel(method: Method) -> Wiring {
@@ -95,7 +81,7 @@ fn pattern(length: u32) -> Vec<u8> {
 
 #[test]
 fn frames_bear_the_vlan_tag_on_the_wire_in_both_directions() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     for method in [Method::Program, Method::Relay] {
@@ -123,7 +109,7 @@ fn frames_bear_the_vlan_tag_on_the_wire_in_both_directions() {
 
 #[test]
 fn the_pod_hears_the_clients_frames_with_the_tag_beside_them() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let wiring = Wiring::poc(Options::default()).unwrap();
@@ -137,7 +123,7 @@ fn the_pod_hears_the_clients_frames_with_the_tag_beside_them() {
 
 #[test]
 fn frames_of_another_vlan_or_without_tag_are_not_delivered() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     for method in [Method::Program, Method::Relay] {
@@ -163,7 +149,7 @@ fn frames_of_another_vlan_or_without_tag_are_not_delivered() {
 
 #[test]
 fn vlans_of_all_kinds_live_side_by_side() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     for method in [Method::Program, Method::Relay] {
@@ -194,7 +180,7 @@ fn vlans_of_all_kinds_live_side_by_side() {
 
 #[test]
 fn super_frames_pass_with_the_tag_beside_them() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let octets = pattern(32 << 20);
@@ -208,7 +194,7 @@ fn super_frames_pass_with_the_tag_beside_them() {
 
 #[test]
 fn a_relay_carries_a_connection_byte_exact() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let octets = pattern(8 << 20);
@@ -217,7 +203,7 @@ fn a_relay_carries_a_connection_byte_exact() {
 
 #[test]
 fn a_bad_wire_delays_and_loses_as_told_and_tcp_gets_through() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let worse = |seed| Impairment {
@@ -248,7 +234,7 @@ fn a_bad_wire_delays_and_loses_as_told_and_tcp_gets_through() {
 
 #[test]
 fn a_wire_that_loses_everything_answers_nothing() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let dead = Impairment {
@@ -290,7 +276,7 @@ fn inode(namespace: &Netns) -> String {
 
 #[test]
 fn nothing_is_left_behind_also_after_a_panic() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     for method in [Method::Program, Method::Relay] {
@@ -314,7 +300,7 @@ fn nothing_is_left_behind_also_after_a_panic() {
 
 #[test]
 fn a_device_can_be_renamed_moved_down_and_deleted() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let namespace = Netns::new().unwrap();
@@ -349,7 +335,7 @@ fn a_device_can_be_renamed_moved_down_and_deleted() {
 
 #[test]
 fn a_vlan_no_method_can_make_says_why() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let namespace = Netns::new().unwrap();
@@ -368,7 +354,7 @@ fn shell(script: &str) -> Command {
 
 #[test]
 fn a_server_starts_with_net_raw_alone_and_ends_when_asked() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let namespace = Netns::new().unwrap();
@@ -398,7 +384,7 @@ fn a_server_starts_with_net_raw_alone_and_ends_when_asked() {
 
 #[test]
 fn a_server_that_ends_early_is_quoted() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let namespace = Netns::new().unwrap();
@@ -414,7 +400,7 @@ fn a_server_that_ends_early_is_quoted() {
 
 #[test]
 fn a_demo_that_fails_names_the_step_and_quotes_the_server() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let mut told = Vec::new();
@@ -445,7 +431,7 @@ fn a_demo_that_fails_names_the_step_and_quotes_the_server() {
 
 #[test]
 fn http_answers_are_read_whatever_their_framing() {
-    if !as_root() {
+    if !test_may_wire() {
         return;
     }
     let wiring = kernel_to_kernel(Method::Program);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::heard::HEARD_MAX;
 use crate::neighbors::NeighborState;
 use crate::testing::*;
 use dataplane::testing::{Harness, Outcome};
@@ -165,6 +166,60 @@ fn an_answer_counts_only_once_it_was_asked_for() {
     );
     let second = give(&mut harness, &answer);
     assert_eq!(second.drops(), [("unsolicited-reply", 1)]);
+}
+
+/// Passes on what `harness` heard; `other`'s neighbours then.
+fn passed_on(harness: &mut Harness<ArpInput>, other: &Tables) -> Vec<(Ipv4Addr, NeighborState)> {
+    let now = harness.now;
+    harness
+        .node()
+        .tables
+        .take_heard(|heard| other.hear(now, heard));
+    let list = other.neighbors(now);
+    list.iter().map(|one| (one.address, one.state)).collect()
+}
+
+#[test]
+fn other_workers_learn_what_they_would_have_learned_themselves() {
+    let (mut harness, other) = (quiet(), tables());
+    let request = arp(REQUEST, PEER, PEER_IP, OUR_IP);
+    give(&mut harness, &request);
+    assert_eq!(passed_on(&mut harness, &other), [], "nobody wanted to know");
+    harness.node().tables.keep_heard();
+    // Announcements and answers make no neighbour.
+    give(&mut harness, &arp(REQUEST, PEER, THIRD, THIRD));
+    give(&mut harness, &arp(REPLY, PEER, THIRD, OUR_IP));
+    assert_eq!(passed_on(&mut harness, &other), []);
+    give(&mut harness, &request);
+    let stale = (PEER_IP, NeighborState::Stale);
+    assert_eq!(passed_on(&mut harness, &other), [stale]);
+    // The other asked, and the answer came here.
+    other
+        .neighbors
+        .borrow_mut()
+        .ask(harness.now, SUB, THIRD)
+        .unwrap();
+    let result = give(&mut harness, &arp(REPLY, PEER, THIRD, OUR_IP));
+    assert_eq!(result.drops(), [("unsolicited-reply", 1)]);
+    let reachable = (THIRD, NeighborState::Reachable);
+    assert_eq!(passed_on(&mut harness, &other), [stale, reachable]);
+    // What the other has no use for.
+    give(&mut harness, &request);
+    other.remove_address(SUB, OUR_IP);
+    other.flush_neighbors(SUB);
+    assert_eq!(passed_on(&mut harness, &other), []);
+}
+
+#[test]
+fn no_more_than_the_limit_waits_to_be_passed_on() {
+    let mut harness = quiet();
+    harness.node().tables.keep_heard();
+    for _ in 0..HEARD_MAX + 10 {
+        give(&mut harness, &arp(REQUEST, PEER, PEER_IP, OUR_IP));
+    }
+    let mut told = 0;
+    harness.node().tables.take_heard(|_| told += 1);
+    assert_eq!(told, HEARD_MAX);
 }
 
 #[test]

@@ -1,0 +1,24 @@
+//! The `dataplane` binary in the pod of the proof of concept's wiring, with the kernel's TCP/IP
+//! stack as its client. Needs root; without it the tests say so and are skipped, with `CI=true`
+//! they must run.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests are tests"
+)]
+#![warn(
+    clippy::indexing_slicing,
+    reason = "what the server sends is checked before it is used"
+)]
+
+mod bad_input;
+mod bed;
+mod demo;
+mod http;
+mod links;
+mod load;
+mod network;
+mod start;
+mod stop;
+mod vlans;
