@@ -1,4 +1,5 @@
 //! The README's picture and table are those of the code.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 const README: &str = include_str!("../../README.md");
 

@@ -376,7 +376,9 @@ impl Operator {
         }
         match startup_conf::edit(&mut config, &text, &file) {
             Ok(notes) => {
-                let notes = notes.iter().map(|note| format!("note: {note}\n")).collect();
+                let notes = notes.iter().fold(String::new(), |text, note| {
+                    text + "note: " + &note.to_string() + "\n"
+                });
                 self.configure(config, notes)
             }
             Err(error) => Reply::failed(sentence(&error)),
