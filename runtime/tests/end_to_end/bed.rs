@@ -259,7 +259,7 @@ impl Pattern {
             let skip = usize::try_from(self.at % 8).unwrap();
             let length = rest.len().min(8 - skip);
             let (now, later) = rest.split_at_mut(length);
-            now.copy_from_slice(word.get(skip..skip + length).unwrap());
+            now.copy_from_slice(&word[skip..skip + length]);
             self.at += u64::try_from(length).unwrap();
             rest = later;
         }

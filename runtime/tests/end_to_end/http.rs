@@ -67,12 +67,9 @@ fn two_hundred_requests_in_one_write_are_all_answered_in_order() {
     let sniffer = PacketSocket::open(bed.wiring.node(), NODE_DEVICE, Hear::Only(&[VLAN])).unwrap();
     let mut http = bed.connect();
     // Every other one has no page, so that the order shows.
-    let requests: String = (0..REQUESTS)
-        .map(|nth| {
-            let path = if nth % 2 == 0 { "/index.html" } else { "/none" };
-            format!("GET {path} HTTP/1.1\r\nHost: server\r\n\r\n")
-        })
-        .collect();
+    let pair = "GET /index.html HTTP/1.1\r\nHost: server\r\n\r\n\
+                GET /none HTTP/1.1\r\nHost: server\r\n\r\n";
+    let requests = pair.repeat(REQUESTS / 2);
     http.stream().write_all(requests.as_bytes()).unwrap();
     for nth in 0..REQUESTS {
         let answer = http.read_response(false).unwrap();
@@ -117,7 +114,7 @@ fn a_gigabyte_arrives_as_it_is() {
     let mut left = LENGTH;
     while left > 0 {
         let length = usize::try_from(left.min(1 << 20)).unwrap();
-        let chunk = buffer.get_mut(..length).unwrap();
+        let chunk = &mut buffer[..length];
         pattern.read_exact(chunk).unwrap();
         file.write_all(chunk).unwrap();
         left -= length as u64;

@@ -7,10 +7,6 @@
     clippy::panic,
     reason = "the helpers of tests are tests"
 )]
-#![warn(
-    clippy::indexing_slicing,
-    reason = "what the server sends is checked before it is used"
-)]
 
 mod bad_input;
 mod bed;

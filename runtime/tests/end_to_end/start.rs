@@ -28,7 +28,7 @@ fn asked(sniffer: &PacketSocket) -> Asked {
     let mut asked = Asked::default();
     let mut frame = vec![0; FRAME_MAX];
     while let Some(length) = sniffer.receive(&mut frame).unwrap() {
-        match frame.get(12..length).unwrap() {
+        match &frame[12..length] {
             [0x08, 0x06, _, _, _, _, _, _, 0, 1, ..] => asked.arp_requests += 1,
             [0x08, 0x00, 0x45, rest @ ..] => match (rest.get(8), rest.get(19), rest.get(32)) {
                 (Some(1), Some(8), _) => asked.echo_requests += 1,

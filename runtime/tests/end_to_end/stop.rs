@@ -58,7 +58,7 @@ fn a_download_in_flight_is_finished_before_the_end() {
     bed.hear("SIGTERM: finishing what is being served");
     let response = http.read_response(false).unwrap();
     assert!(response.body == Pattern::octets(LENGTH));
-    assert!(testbed::client::connect(bed.client(), crate::bed::HTTP, SOON).is_err());
+    testbed::client::connect(bed.client(), crate::bed::HTTP, SOON).unwrap_err();
     let status = bed.server.wait(FIVE_SECONDS).unwrap();
     assert!(status.is_some_and(|status| status.success()), "{status:?}");
     assert_eq!(

@@ -1,5 +1,6 @@
 //! Tag stacks other than one 802.1Q tag.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use testbed::client::{Http, ping};
@@ -34,17 +35,21 @@ fn several_vlans_and_every_tag_stack_are_served_side_by_side() {
                         set interface state host-macvlan0 up\n"
             .to_owned();
         for (id, matching, _) in cases {
-            text.push_str(&format!(
+            write!(
+                text,
                 "create sub-interfaces host-macvlan0 {id} {matching}\n\
                  set interface state host-macvlan0.{id} up\n\
                  set interface ip address host-macvlan0.{id} 10.0.{id}.1/24\n"
-            ));
+            )
+            .unwrap();
         }
         let www = site.www();
-        text.push_str(&format!(
-            "http static server www-root {} uri tcp://0.0.0.0/80\n",
+        writeln!(
+            text,
+            "http static server www-root {} uri tcp://0.0.0.0/80",
             www.display()
-        ));
+        )
+        .unwrap();
         std::fs::write(www.join("large"), Pattern::octets(LARGE)).unwrap();
         serve_from("--startup-config", &site.write("startup.conf", &text))
     });
