@@ -16,6 +16,7 @@ pub mod snapshot;
 pub mod startup_conf;
 pub mod supervisor;
 pub mod timers;
+pub mod trace;
 pub mod vpp_conf;
 pub mod words;
 pub mod worker;

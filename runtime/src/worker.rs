@@ -20,6 +20,7 @@ use crate::notify::Notify;
 use crate::plan::Plan;
 use crate::snapshot::WorkerSnapshot;
 use crate::timers::Timers;
+use crate::trace::{Step, Trace};
 
 /// A port to listen on, and who serves it.
 #[derive(Clone, Debug)]
@@ -50,6 +51,12 @@ pub enum Control {
     },
     /// The kernel's interface as it is now; `None`: there is none.
     Link(Option<LinkInfo>),
+    /// Trace the next packets that come to this node.
+    TraceAdd(&'static str, u32),
+    /// Forget the packets that were traced.
+    TraceClear,
+    /// Tell what of the first so many packets was traced.
+    Trace(u32, Sender<Vec<Step>>),
     /// Ping somebody, or wait for the answers to somebody else's ping.
     Ping(PingOrder),
     /// Wait no longer for the answers to this ping.
@@ -200,6 +207,9 @@ struct Worker {
     draining: bool,
     /// Turns taken.
     turns: u64,
+    trace: Trace,
+    /// Whether the graph has the trace as its observer.
+    observed: bool,
     /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
     pings: Vec<PingOrder>,
 }
@@ -230,6 +240,7 @@ impl Worker {
         let wake = Arc::new(move || bell.ring());
         let assembly =
             Assembly::new(setup.port, setup.tcp, wake).map_err(|error| error.to_string())?;
+        let origin = Instant::now();
         Ok(Self {
             number: setup.number,
             host_name: setup.host_name,
@@ -242,9 +253,11 @@ impl Worker {
             device: setup.device,
             listening: Vec::new(),
             batch: Some(Batch::new()),
-            origin: Instant::now(),
+            origin,
             draining: false,
             turns: 0,
+            trace: Trace::new(origin),
+            observed: false,
             pings: Vec::new(),
         })
     }
@@ -292,6 +305,16 @@ impl Worker {
                         now,
                     );
                     let _ = reply.send(snapshot); // whoever asked may have gone
+                }
+                Ok(Control::TraceAdd(node, count)) => {
+                    self.trace.add(node, count);
+                    let trace = Box::new(self.trace.clone());
+                    self.assembly.graph.observe(Some(trace));
+                    self.observed = true;
+                }
+                Ok(Control::TraceClear) => self.trace.clear(),
+                Ok(Control::Trace(packets, reply)) => {
+                    let _ = reply.send(self.trace.steps(packets)); // whoever asked may have gone
                 }
                 Ok(Control::Ping(order)) => self.ping(order),
                 Ok(Control::PingEnd(identifier)) => {
@@ -388,6 +411,10 @@ impl Worker {
         self.batch = Some(batch.recycle());
         drop(port);
         drop(rx);
+        if self.observed && !self.trace.is_wanted() {
+            self.assembly.graph.observe(None);
+            self.observed = false;
+        }
         if self.assembly.pinger.has_events() {
             self.tell_pings();
         }

@@ -277,6 +277,53 @@ fn an_operator_asks_and_is_told() {
 }
 
 #[test]
+fn a_packets_walk_is_shown_node_by_node() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    assert!(poc.ok("show trace").contains("No packets in trace buffer"));
+    assert!(poc.refused("trace add nonsense 5").contains("no node"));
+    let client = poc.wiring.client().namespace();
+    ping(client, SERVER_ADDRESS.0, 1, 56, SOON).unwrap();
+    poc.ok("trace add ip4-icmp-input 1");
+    poc.ok("trace add af-packet-input 5");
+    poc.ok("clear trace");
+    poc.ok("trace add af-packet-input 1");
+    ping(client, SERVER_ADDRESS.0, 2, 56, SOON).unwrap();
+    let text = poc.ok("show trace");
+    println!("{text}");
+    let nodes = [
+        ": af-packet-input\n",
+        ": ethernet-input\n",
+        ": dot1q-demux\n",
+        ": ethernet-input-type\n",
+        ": ip4-input\n",
+        ": ip4-icmp-input\n",
+        ": ip4-lookup\n",
+        ": ip4-rewrite\n",
+        ": dot1q-push\n",
+        ": af-packet-output\n",
+        "transmitted, 102 octets",
+    ];
+    let mut rest = text.as_str();
+    for node in nodes {
+        let at = rest.find(node);
+        assert!(at.is_some(), "no {node:?} in {rest}");
+        rest = &rest[at.unwrap()..];
+    }
+    assert!(text.contains("vlan 123"), "{text}");
+    assert!(
+        text.contains("ICMP: 192.168.123.1 -> 192.168.123.150"),
+        "{text}"
+    );
+    assert!(!text.contains("Packet 2"), "{text}");
+    assert_eq!(poc.json("show trace")[0]["packets"][0]["packet"], 1);
+    poc.ok("clear trace");
+    assert!(poc.ok("show trace").contains("No packets in trace buffer"));
+}
+
+#[test]
 fn what_cannot_be_applied_says_why_and_changes_nothing() {
     if !as_root() {
         return;

@@ -21,6 +21,7 @@ use super::ping::Ping;
 use super::session::SessionTable;
 use super::system::{ThreadTable, Version};
 use super::table::render;
+use super::trace::TraceTable;
 use crate::config::{CONFIG_FILE_MAX, Config};
 use crate::controller::Controller;
 use crate::notify::Notify;
@@ -235,6 +236,7 @@ impl Operator {
             Command::Clear(what) => self.clear(what),
             Command::Edit(edit) => self.edit(&edit),
             Command::Exec(path) => self.exec(&path),
+            Command::TraceAdd { node, count } => self.trace(&node, count),
             Command::Ping(_) => Reply::done(""), // goes on, see above
             Command::Help => Reply::done(help("")),
             Command::Quit => Reply {
@@ -264,6 +266,12 @@ impl Operator {
     fn show(&mut self, what: &Show, json: bool) -> Reply {
         if let Show::Version = what {
             return Reply::done(render(&Version::of_this(), json));
+        }
+        if let Show::Trace(max) = what {
+            return match self.controller.traced(*max) {
+                Some(workers) => Reply::done(render(&TraceTable::of(&workers), json)),
+                None => Reply::failed("the dataplane has ended"),
+            };
         }
         let (interfaces, runtime, errors) = (
             self.interfaces.clone(),
@@ -304,6 +312,7 @@ impl Operator {
             Show::VlibGraph => render(&GraphTable::of(snapshot), json),
             Show::VlibGraphviz => GraphTable::of(snapshot).graphviz(),
             Show::Version => render(&Version::of_this(), json),
+            Show::Trace(_) => String::new(), // done above
             Show::Threads => render(&ThreadTable::of(snapshot), json),
             Show::Config(format) => match config(&snapshot.config, *format, json) {
                 Ok(text) => text,
@@ -325,6 +334,10 @@ impl Operator {
     }
 
     fn clear(&mut self, what: Clear) -> Reply {
+        if what == Clear::Trace {
+            self.controller.clear_trace();
+            return Reply::done("");
+        }
         self.snapshot = None;
         let baseline = match self.snapshot() {
             Ok(snapshot) => Baseline::of(snapshot),
@@ -334,6 +347,7 @@ impl Operator {
             Clear::Interfaces => self.interfaces = baseline,
             Clear::Runtime => self.runtime = baseline,
             Clear::Errors => self.errors = baseline,
+            Clear::Trace => {} // done above
         }
         Reply::done("")
     }
@@ -360,6 +374,28 @@ impl Operator {
         match self.controller.configure(config) {
             Ok(()) => Reply::done(text),
             Err(error) => Reply::failed(sentence(&error)),
+        }
+    }
+
+    fn trace(&mut self, node: &str, count: u32) -> Reply {
+        let snapshot = match self.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(reply) => return reply,
+        };
+        let mut nodes = snapshot
+            .ports
+            .iter()
+            .flat_map(|port| &port.workers)
+            .flat_map(|worker| &worker.nodes);
+        match nodes.find(|known| known.name == node) {
+            Some(known) => {
+                let name = known.name;
+                self.controller.trace(name, count);
+                Reply::done("")
+            }
+            None => Reply::failed(format_args!(
+                "there is no node {node:?}; show vlib graph lists them"
+            )),
         }
     }
 
