@@ -501,3 +501,43 @@ fn two_hundred_operators_cost_no_packet() {
         (&0.into(), &0.into())
     );
 }
+
+#[test]
+fn sent_dropped_and_consumed_are_what_was_received_at_every_node() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    poc.get("/big");
+    let client = poc.wiring.client().namespace();
+    // Nobody listens there: a named drop.
+    connect(client, SocketAddrV4::new(SERVER_ADDRESS.0, 81), SOON).unwrap_err();
+    poc.ok("clear runtime");
+    ping(client, SERVER_ADDRESS.0, 100, 56, SOON).unwrap();
+    for worker in poc.json("show runtime").as_array().unwrap() {
+        for node in worker["nodes"].as_array().unwrap() {
+            let count = |name: &str| node[name].as_u64().unwrap();
+            assert_eq!(
+                count("vectors") + count("made"),
+                ["sent", "transmitted", "consumed", "drops"]
+                    .map(count)
+                    .iter()
+                    .sum::<u64>(),
+                "{node}"
+            );
+            assert_eq!(count("leaked"), 0);
+            if node["name"] == "ip4-icmp-input" {
+                assert_eq!(count("vectors"), 100, "as many as the client sent");
+            }
+        }
+    }
+    let errors = poc.ok("show errors");
+    assert!(errors.contains("no-listener"), "{errors}");
+    // The ring's count is the graph's.
+    let interfaces = poc.json("show interface host-macvlan0");
+    let hardware = poc.json("show hardware-interfaces");
+    assert!(
+        hardware[0]["queues"][0]["rx-frames"].as_u64()
+            >= interfaces[0]["counters"]["rx packets"].as_u64()
+    );
+}

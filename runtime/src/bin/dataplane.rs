@@ -75,11 +75,13 @@ fn serve(source: &Source) -> ExitCode {
         Err(error) => return complain(&error),
     };
     // Before privileges are given up, which the folder may ask for.
-    let listener =
-        match cli_listen.map_or_else(default_listener, |path| Listener::bind(&path).map(Some)) {
-            Ok(listener) => listener,
-            Err(error) => return complain(&error),
-        };
+    let listener = match cli_listen.map_or_else(
+        || Ok(default_listener()),
+        |path| Listener::bind(&path).map(Some),
+    ) {
+        Ok(listener) => listener,
+        Err(error) => return complain(&error),
+    };
     if let Err(error) = privileges::give_up() {
         return complain(&error);
     }
@@ -106,14 +108,14 @@ fn serve(source: &Source) -> ExitCode {
 }
 
 /// The operator socket where nobody said where; none, if it can be nowhere.
-fn default_listener() -> Result<Option<Listener>, listen::ListenError> {
+fn default_listener() -> Option<Listener> {
     match listen::bind_default() {
-        Ok(listener) => Ok(Some(listener)),
+        Ok(listener) => Some(listener),
         Err(reasons) => {
             for reason in reasons {
                 tracing::info!("no operator socket at its default place: {reason}");
             }
-            Ok(None)
+            None
         }
     }
 }

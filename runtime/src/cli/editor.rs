@@ -175,9 +175,8 @@ impl Editor {
 
     fn escaped(&mut self, octet: u8, out: &mut Vec<u8>) {
         self.escape = match (self.escape, octet) {
-            (Escape::Begun, b'[' | b'O') => Escape::Sequence(0),
+            (Escape::Begun, b'[' | b'O') | (Escape::Sequence(_), b';') => Escape::Sequence(0),
             (Escape::Sequence(_), b'0'..=b'9') => Escape::Sequence(octet - b'0'),
-            (Escape::Sequence(_), b';') => Escape::Sequence(0),
             (Escape::Sequence(number), end) => {
                 match (end, number) {
                     (b'A', _) => self.recall(self.back + 1, out),

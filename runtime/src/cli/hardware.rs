@@ -123,9 +123,8 @@ impl QueueRow {
 impl HardwareTable {
     /// The host interfaces called `wanted`, or all.
     pub fn of(snapshot: &Snapshot, since: &Baseline, wanted: &[String]) -> Self {
-        let known = |port: &&PortSnapshot| {
-            wanted.is_empty() || wanted.iter().any(|name| *name == port.plan.port.name)
-        };
+        let known =
+            |port: &&PortSnapshot| wanted.is_empty() || wanted.contains(&port.plan.port.name);
         let mut rows: Vec<HardwareRow> = snapshot
             .ports
             .iter()
@@ -140,7 +139,7 @@ impl HardwareTable {
                 mac: port
                     .plan
                     .mac
-                    .or(port.link.as_ref().map(|link| link.mac))
+                    .or_else(|| port.link.as_ref().map(|link| link.mac))
                     .map(|mac| mac.to_string()),
                 kernel_index: port.link.as_ref().map(|link| link.index),
                 mtu: port.link.as_ref().map(|link| link.mtu),

@@ -9,6 +9,10 @@ use crate::snapshot::{HttpSnapshot, Snapshot};
 
 /// What `show http static server` is asked for; nothing: all but the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the command"
+)]
 pub struct Parts {
     /// Who is connected.
     pub sessions: bool,

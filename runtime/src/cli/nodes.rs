@@ -1,6 +1,6 @@
 //! `show runtime`, `show errors`, `show vlib graph`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use dataplane::counters::NodeCounters;
 use dataplane::graph::NodeInfo;
@@ -336,7 +336,7 @@ impl GraphTable {
         let mut text = String::from("digraph dataplane {\n  rankdir=LR;\n  node [shape=box];\n");
         for row in &self.0 {
             for (arc, to) in &row.next {
-                text += &format!("  \"{}\" -> \"{to}\" [label=\"{arc}\"];\n", row.name);
+                let _ = writeln!(text, "  \"{}\" -> \"{to}\" [label=\"{arc}\"];", row.name);
             }
         }
         text.push_str("}\n");

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,8 @@ use super::session::SessionTable;
 use super::system::{ThreadTable, Version};
 use super::table::render;
 use super::trace::TraceTable;
-use crate::config::{CONFIG_FILE_MAX, Config};
+use crate::args::read_file;
+use crate::config::Config;
 use crate::controller::Controller;
 use crate::notify::Notify;
 use crate::snapshot::{PortSnapshot, Snapshot, WorkerSnapshot};
@@ -403,17 +403,22 @@ impl Operator {
         let Some(mut config) = self.controller.config() else {
             return Reply::failed("the dataplane has ended");
         };
-        let mut text = String::new();
-        let read =
-            File::open(path).and_then(|file| file.take(CONFIG_FILE_MAX).read_to_string(&mut text));
-        let file = path.display().to_string();
-        if let Err(error) = read {
-            return Reply::failed(format_args!("{file}: the file cannot be read: {error}"));
+        // A pipe would hold up every operator.
+        if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
+            return Reply::failed(format_args!("{}: there is no such file", path.display()));
         }
+        let file = path.display().to_string();
+        let text = match read_file(path) {
+            Ok(text) => text,
+            Err(error) => return Reply::failed(sentence(&error)),
+        };
         match startup_conf::edit(&mut config, &text, &file) {
             Ok(notes) => {
-                let notes = notes.iter().map(|note| format!("note: {note}\n")).collect();
-                self.configure(config, notes)
+                let mut said = String::new();
+                for note in notes {
+                    let _ = writeln!(said, "note: {note}");
+                }
+                self.configure(config, said)
             }
             Err(error) => Reply::failed(sentence(&error)),
         }

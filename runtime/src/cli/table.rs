@@ -46,6 +46,9 @@ pub fn seconds(duration: Duration) -> f64 {
 }
 
 /// Serializes names and their counts as one object.
+///
+/// # Errors
+/// The serializer's.
 pub fn as_object<S: serde::Serializer>(
     counts: &[(&'static str, u64)],
     to: S,

@@ -117,9 +117,8 @@ impl Parser {
             }
             (State::Command, DO | DONT | WILL | WONT) => (State::Option(octet), None),
             (State::Command, IP) => (State::Text, Some(Event::Octet(0x03))),
-            (State::Command, _) => (State::Text, None),
             (State::Option(WONT), TTYPE) => (State::Text, Some(Event::NoTerminalType)),
-            (State::Option(_), _) => (State::Text, None),
+            (State::Command | State::Option(_), _) => (State::Text, None),
             (State::Subnegotiation, IAC) => (State::SubnegotiationCommand, None),
             (State::Subnegotiation, octet) | (State::SubnegotiationCommand, octet @ IAC) => {
                 if self.sub.len() < SUBNEGOTIATION_MAX {

@@ -1,6 +1,7 @@
 //! Headers in words, as VPP's nodes print them.
 #![warn(clippy::indexing_slicing, reason = "octets come from the wire")]
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use dataplane::{Checksum, EtherType, MacAddr, Tag};
@@ -83,7 +84,7 @@ fn layer(name: &str, source: MacAddr, destination: MacAddr, tags: &[Tag]) -> Str
         } else {
             "802.1q"
         };
-        line += &format!(" {kind} vlan {}", tag.vid());
+        let _ = write!(line, " {kind} vlan {}", tag.vid());
     }
     line
 }
@@ -137,36 +138,14 @@ fn arp(octets: &[u8], lines: &mut Vec<String>) {
     lines.push(format!(
         "{operation}, type ethernet/IP4, address size {hl}/{pl}"
     ));
-    if let Some((body, _)) = rest.split_first_chunk::<20>() {
-        let [
-            a,
-            b,
-            c,
-            d,
-            e,
-            g,
-            s0,
-            s1,
-            s2,
-            s3,
-            h,
-            i,
-            j,
-            k,
-            l,
-            m,
-            t0,
-            t1,
-            t2,
-            t3,
-        ] = *body;
-        lines.push(format!(
-            "{}/{} -> {}/{}",
-            MacAddr([a, b, c, d, e, g]),
-            Ipv4Addr::new(s0, s1, s2, s3),
-            MacAddr([h, i, j, k, l, m]),
-            Ipv4Addr::new(t0, t1, t2, t3)
-        ));
+    let party = |octets: &[u8]| {
+        let (mac, rest) = octets.split_first_chunk::<6>()?;
+        let address: [u8; 4] = rest.first_chunk().copied()?;
+        Some(format!("{}/{}", MacAddr(*mac), Ipv4Addr::from(address)))
+    };
+    let parties = (party(rest), rest.get(10..).and_then(party));
+    if let (Some(sender), Some(target)) = parties {
+        lines.push(format!("{sender} -> {target}"));
     }
 }
 
@@ -220,11 +199,12 @@ fn ip4(octets: &[u8], lines: &mut Vec<String>) {
     if fragment & 0x2000 != 0 {
         line += ", flags MORE_FRAGMENTS";
     }
-    if fragment & 0x1fff != 0 {
-        line += &format!(", offset {}", u32::from(fragment & 0x1fff) * 8);
+    let offset = fragment & 0x1fff;
+    if offset > 0 {
+        let _ = write!(line, ", offset {}", u32::from(offset) * 8);
     }
     lines.push(line);
-    if fragment & 0x1fff == 0 {
+    if offset == 0 {
         let rest = octets.get(usize::from(v & 0x0f) * 4..).unwrap_or(&[]);
         match protocol {
             1 => icmp(rest, lines),
