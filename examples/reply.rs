@@ -88,6 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .connect(ip4, Ip4InputNext::UnknownProtocol, not_wanted)
         .connect(icmp, Ip4IcmpInputNext::Reply, lookup)
         .connect(icmp, Ip4IcmpInputNext::Tcp, not_wanted)
+        .connect(icmp, Ip4IcmpInputNext::EchoReply, not_wanted)
         .connect(lookup, Ip4LookupNext::Rewrite, rewrite)
         .connect(lookup, Ip4LookupNext::Fragment, not_wanted)
         .connect(rewrite, Ip4RewriteNext::Output, push)

@@ -23,4 +23,8 @@ pub trait Observer {
 
     /// `frame`, as it will be on the wire, is handed to the port.
     fn transmitted(&mut self, now: Duration, frame: &Frame<'_>);
+
+    /// The port had no room for the frame shown to [`Self::transmitted`] last: it was not
+    /// transmitted after all.
+    fn refused(&mut self) {}
 }

@@ -115,7 +115,13 @@ impl<'g, 'block, N: Label, D: Label> Outlets<'g, 'block, N, D> {
         if let Some(observer) = self.cx.observer.as_deref_mut() {
             observer.transmitted(self.cx.now, &frame);
         }
-        self.cx.port.transmit(frame)?;
+        let refused = self.cx.port.transmit(frame);
+        if refused.is_err()
+            && let Some(observer) = self.cx.observer.as_deref_mut()
+        {
+            observer.refused();
+        }
+        refused?;
         self.cx.counters.nodes[self.cx.node].transmitted += 1;
         Ok(())
     }

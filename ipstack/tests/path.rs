@@ -127,6 +127,7 @@ fn path() -> Path {
     graph.connect(whole, Whole::TimeExceeded, error);
     graph.connect(icmp, Ip4IcmpInputNext::Reply, lookup);
     graph.connect(icmp, Ip4IcmpInputNext::Tcp, end);
+    graph.connect(icmp, Ip4IcmpInputNext::EchoReply, end);
     graph.connect(udp, Udp4InputNext::PortUnreachable, error);
     graph.connect(error, Ip4IcmpErrorNext::Lookup, lookup);
     graph.connect(lookup, Ip4LookupNext::Rewrite, rewrite);

@@ -418,7 +418,7 @@ fn vpp_config(path: &Path, notes: &mut Vec<Note>) -> Result<Read, LoadError> {
 }
 
 /// The text of a configuration file.
-fn read_file(path: &Path) -> Result<String, LoadError> {
+pub(crate) fn read_file(path: &Path) -> Result<String, LoadError> {
     let read = || {
         let mut octets = Vec::new();
         File::open(path)?

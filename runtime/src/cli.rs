@@ -1,7 +1,7 @@
 //! The operator's side: VPP's commands on a socket.
 //!
 //! - [`command`]: the words, by [`crate::words`]; [`operator`]: what each command does.
-//! - `interfaces`, `hardware`, `nodes`, `ip`, `session`, `http`, `system`: one family of `show`
+//! - `interfaces`, `hardware`, `nodes`, `ip`, `session`, `http`, `system`, `trace`: one family of `show`
 //!   commands each. A family collects rows from a [`Snapshot`](crate::snapshot::Snapshot); rows
 //!   print themselves as VPP does ([`std::fmt::Display`]) or as JSON ([`serde::Serialize`]).
 //! - [`listen`]: where the socket is; [`server`]: the one thread that serves it; [`client`]: one
@@ -23,6 +23,7 @@ pub mod session;
 pub mod system;
 pub mod table;
 pub mod telnet;
+pub mod trace;
 
 #[cfg(test)]
 mod fixture;

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::notify::Notify;
 use crate::snapshot::Snapshot;
 use crate::supervisor::StartError;
+use crate::trace::Step;
 
 /// What the supervisor is told.
 #[derive(Debug)]
@@ -22,9 +23,18 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Wait no longer for the answers to this ping.
     PingEnd(u16),
+    /// Trace the next packets that come to this node, in every worker.
+    TraceAdd(&'static str, u32),
+    /// Forget the traced packets.
+    TraceClear,
+    /// The first so many traced packets of each worker.
+    Trace(u32, Sender<Vec<WorkerTrace>>),
     /// Drain until then, and end.
     Shutdown(Instant),
 }
+
+/// A worker's number and name, and what it traced.
+pub type WorkerTrace = (usize, String, Vec<Step>);
 
 /// An echo request to have sent.
 #[derive(Clone, Debug)]
@@ -85,6 +95,24 @@ impl Controller {
     /// Forgets the pings with `identifier`.
     pub fn end_ping(&self, identifier: u16) {
         self.send(Command::PingEnd(identifier));
+    }
+
+    /// Traces the next `count` packets of each worker that come to `node`.
+    pub fn trace(&self, node: &'static str, count: u32) {
+        self.send(Command::TraceAdd(node, count));
+    }
+
+    /// Forgets the traced packets.
+    pub fn clear_trace(&self) {
+        self.send(Command::TraceClear);
+    }
+
+    /// The first `packets` traced packets of each worker that answers within a second; `None` when
+    /// the dataplane has ended.
+    pub fn traced(&self, packets: u32) -> Option<Vec<WorkerTrace>> {
+        let (reply, answer) = unbounded();
+        self.send(Command::Trace(packets, reply));
+        answer.recv().ok()
     }
 
     /// How everything is; a worker that does not answer within a second is left out. `None` when

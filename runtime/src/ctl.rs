@@ -46,7 +46,10 @@ impl fmt::Display for CtlError {
 impl std::error::Error for CtlError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoServer(_, error) => error.as_ref().map(|error| error as &dyn std::error::Error),
+            Self::NoServer(_, error) => match error {
+                Some(error) => Some(error),
+                None => None,
+            },
             Self::Connection(error) => Some(error),
         }
     }

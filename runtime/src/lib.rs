@@ -18,6 +18,7 @@ pub mod spin;
 pub mod startup_conf;
 pub mod supervisor;
 pub mod timers;
+pub mod trace;
 pub mod vpp_conf;
 pub mod words;
 pub mod worker;

@@ -20,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Config, HostInterface, HttpServer, RingVersion};
-use crate::controller::{Command, Controller, Ping};
+use crate::controller::{Command, Controller, Ping, WorkerTrace};
 use crate::error::ConfigError;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan, PlanError};
@@ -639,11 +639,17 @@ impl Supervisor {
             Command::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
             }
+            Command::TraceAdd(node, count) => {
+                self.tell_workers(|| Control::TraceAdd(node, count));
+                self.wait_for_workers();
+            }
+            Command::TraceClear => self.tell_workers(|| Control::TraceClear),
+            Command::Trace(packets, reply) => {
+                let _ = reply.send(self.traced(packets));
+            }
             Command::Ping(ping) => self.ping(&ping),
             Command::PingEnd(identifier) => {
-                for worker in self.ports.iter().flat_map(|port| &port.workers) {
-                    worker.handle.tell(Control::PingEnd(identifier));
-                }
+                self.tell_workers(|| Control::PingEnd(identifier));
             }
             Command::Shutdown(until) => {
                 let workers = || self.ports.iter().flat_map(|port| &port.workers);
@@ -656,6 +662,30 @@ impl Supervisor {
                 });
             }
         }
+    }
+
+    fn tell_workers(&self, control: impl Fn() -> Control) {
+        for worker in self.ports.iter().flat_map(|port| &port.workers) {
+            worker.handle.tell(control());
+        }
+    }
+
+    fn traced(&self, packets: u32) -> Vec<WorkerTrace> {
+        let mut asked = Vec::new();
+        for port in &self.ports {
+            for worker in &port.workers {
+                let (reply, answer) = unbounded();
+                worker.handle.tell(Control::Trace(packets, reply));
+                asked.push((port.plan.port.name.clone(), answer));
+            }
+        }
+        let until = Instant::now() + ANSWER_TIMEOUT;
+        let answers = asked.into_iter().enumerate();
+        answers
+            .filter_map(|(number, (name, answer))| {
+                Some((number, name, answer.recv_deadline(until).ok()?))
+            })
+            .collect()
     }
 
     /// The first worker of each port sends, if it has a route; all wait for the answer.

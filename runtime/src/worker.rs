@@ -23,6 +23,7 @@ use crate::plan::Plan;
 use crate::snapshot::WorkerSnapshot;
 use crate::spin::Spin;
 use crate::timers::Timers;
+use crate::trace::{Step, Trace};
 
 /// A port to listen on, and who serves it.
 #[derive(Clone, Debug)]
@@ -57,6 +58,12 @@ pub enum Control {
     Siblings(Vec<Sibling>),
     /// What another worker of the port heard of a neighbour.
     Heard(Heard),
+    /// Trace the next packets that come to this node.
+    TraceAdd(&'static str, u32),
+    /// Forget the packets that were traced.
+    TraceClear,
+    /// Tell what of the first so many packets was traced.
+    Trace(u32, Sender<Vec<Step>>),
     /// Ping somebody, or wait for the answers to somebody else's ping.
     Ping(PingOrder),
     /// Wait no longer for the answers to this ping.
@@ -234,6 +241,9 @@ struct Worker {
     turns: u64,
     spin: Spin,
     siblings: Vec<Sibling>,
+    trace: Trace,
+    /// Whether the graph has the trace as its observer.
+    observed: bool,
     /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
     pings: Vec<PingOrder>,
 }
@@ -272,6 +282,7 @@ impl Worker {
         let wake = Arc::new(move || bell.ring());
         let assembly =
             Assembly::new(setup.port, setup.tcp, wake).map_err(|error| error.to_string())?;
+        let origin = Instant::now();
         Ok(Self {
             number: setup.number,
             host_name: setup.host_name,
@@ -284,11 +295,13 @@ impl Worker {
             device: setup.device,
             listening: Vec::new(),
             batch: Some(Batch::new()),
-            origin: Instant::now(),
+            origin,
             draining: false,
             spin: Spin::new(processors()),
             turns: 0,
             siblings: Vec::new(),
+            trace: Trace::new(origin),
+            observed: false,
             pings: Vec::new(),
         })
     }
@@ -343,6 +356,15 @@ impl Worker {
                 }
                 Ok(Control::Heard(heard)) => {
                     self.assembly.tables.hear(self.origin.elapsed(), heard);
+                Ok(Control::TraceAdd(node, count)) => {
+                    self.trace.add(node, count);
+                    let trace = Box::new(self.trace.clone());
+                    self.assembly.graph.observe(Some(trace));
+                    self.observed = true;
+                }
+                Ok(Control::TraceClear) => self.trace.clear(),
+                Ok(Control::Trace(packets, reply)) => {
+                    let _ = reply.send(self.trace.steps(packets)); // whoever asked may have gone
                 }
                 Ok(Control::Ping(order)) => self.ping(order),
                 Ok(Control::PingEnd(identifier)) => {
@@ -442,6 +464,9 @@ impl Worker {
         if !self.siblings.is_empty() {
             let tables = &self.assembly.tables;
             tables.take_heard(|heard| self.siblings.iter().for_each(|other| other.tell(heard)));
+        if self.observed && !self.trace.is_wanted() {
+            self.assembly.graph.observe(None);
+            self.observed = false;
         }
         if self.assembly.pinger.has_events() {
             self.tell_pings();

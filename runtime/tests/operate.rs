@@ -277,6 +277,53 @@ fn an_operator_asks_and_is_told() {
 }
 
 #[test]
+fn a_packets_walk_is_shown_node_by_node() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    assert!(poc.ok("show trace").contains("No packets in trace buffer"));
+    assert!(poc.refused("trace add nonsense 5").contains("no node"));
+    let client = poc.wiring.client().namespace();
+    ping(client, SERVER_ADDRESS.0, 1, 56, SOON).unwrap();
+    poc.ok("trace add ip4-icmp-input 1");
+    poc.ok("trace add af-packet-input 5");
+    poc.ok("clear trace");
+    poc.ok("trace add af-packet-input 1");
+    ping(client, SERVER_ADDRESS.0, 2, 56, SOON).unwrap();
+    let text = poc.ok("show trace");
+    println!("{text}");
+    let nodes = [
+        ": af-packet-input\n",
+        ": ethernet-input\n",
+        ": dot1q-demux\n",
+        ": ethernet-input-type\n",
+        ": ip4-input\n",
+        ": ip4-icmp-input\n",
+        ": ip4-lookup\n",
+        ": ip4-rewrite\n",
+        ": dot1q-push\n",
+        ": af-packet-output\n",
+        "transmitted, 102 octets",
+    ];
+    let mut rest = text.as_str();
+    for node in nodes {
+        let at = rest.find(node);
+        assert!(at.is_some(), "no {node:?} in {rest}");
+        rest = &rest[at.unwrap()..];
+    }
+    assert!(text.contains("vlan 123"), "{text}");
+    assert!(
+        text.contains("ICMP: 192.168.123.1 -> 192.168.123.150"),
+        "{text}"
+    );
+    assert!(!text.contains("Packet 2"), "{text}");
+    assert_eq!(poc.json("show trace")[0]["packets"][0]["packet"], 1);
+    poc.ok("clear trace");
+    assert!(poc.ok("show trace").contains("No packets in trace buffer"));
+}
+
+#[test]
 fn what_cannot_be_applied_says_why_and_changes_nothing() {
     if !as_root() {
         return;
@@ -452,5 +499,45 @@ fn two_hundred_operators_cost_no_packet() {
     assert_eq!(
         (&queue["kernel-drops"], &queue["rx-lost"]),
         (&0.into(), &0.into())
+    );
+}
+
+#[test]
+fn sent_dropped_and_consumed_are_what_was_received_at_every_node() {
+    if !as_root() {
+        return;
+    }
+    let poc = Poc::start();
+    poc.get("/big");
+    let client = poc.wiring.client().namespace();
+    // Nobody listens there: a named drop.
+    connect(client, SocketAddrV4::new(SERVER_ADDRESS.0, 81), SOON).unwrap_err();
+    poc.ok("clear runtime");
+    ping(client, SERVER_ADDRESS.0, 100, 56, SOON).unwrap();
+    for worker in poc.json("show runtime").as_array().unwrap() {
+        for node in worker["nodes"].as_array().unwrap() {
+            let count = |name: &str| node[name].as_u64().unwrap();
+            assert_eq!(
+                count("vectors") + count("made"),
+                ["sent", "transmitted", "consumed", "drops"]
+                    .map(count)
+                    .iter()
+                    .sum::<u64>(),
+                "{node}"
+            );
+            assert_eq!(count("leaked"), 0);
+            if node["name"] == "ip4-icmp-input" {
+                assert_eq!(count("vectors"), 100, "as many as the client sent");
+            }
+        }
+    }
+    let errors = poc.ok("show errors");
+    assert!(errors.contains("no-listener"), "{errors}");
+    // The ring's count is the graph's.
+    let interfaces = poc.json("show interface host-macvlan0");
+    let hardware = poc.json("show hardware-interfaces");
+    assert!(
+        hardware[0]["queues"][0]["rx-frames"].as_u64()
+            >= interfaces[0]["counters"]["rx packets"].as_u64()
     );
 }

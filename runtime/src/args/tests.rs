@@ -181,8 +181,8 @@ fn vpps_two_files_are_a_source() {
     let loaded = loaded.expect("valid");
     assert_eq!(loaded.config.cli_listen, Some("/run/vpp/cli.sock".into()));
     assert_eq!(loaded.config.interfaces[0].name, "eth0");
-    // The section that has no meaning here, and the operator socket that this version lacks.
-    assert_eq!(loaded.notes.len(), 2);
+    // The section that has no meaning here.
+    assert_eq!(loaded.notes.len(), 1);
     let message = empty.expect_err("nothing to serve").to_string();
     assert!(
         message.contains("startup.conf: no interface is configured; name one"),

@@ -10,8 +10,10 @@ use ipstack::ping::DATA_MAX;
 
 use super::http::Parts;
 use super::ping::{REPEAT_MAX, Request, SIZE_DEFAULT};
+use super::trace::SHOWN_DEFAULT;
 use crate::config::{decimal, ipv4};
 use crate::startup_conf;
+use crate::trace::PACKETS_MAX;
 use crate::words::{Cursor, Entry, Kind, Stop, Tree};
 
 /// An operator's command.
@@ -32,6 +34,13 @@ pub enum Command {
     Exec(PathBuf),
     /// Ask somebody for echoes.
     Ping(Request),
+    /// Trace packets.
+    TraceAdd {
+        /// From this node on.
+        node: String,
+        /// So many, in each worker.
+        count: u32,
+    },
     /// List the commands.
     Help,
     /// Close the connection.
@@ -72,6 +81,8 @@ pub enum Show {
     Threads,
     /// `show config`.
     Config(ConfigFormat),
+    /// `show trace`: this many packets of each worker.
+    Trace(u32),
 }
 
 /// Languages of `show config`.
@@ -92,6 +103,8 @@ pub enum Clear {
     Runtime,
     /// Drops.
     Errors,
+    /// Traced packets, which are forgotten.
+    Trace,
 }
 
 const INTERFACE: Kind<String> = Kind {
@@ -169,6 +182,21 @@ const ADDRESS: Kind<Ipv4Addr> = Kind {
     name: "<address>",
     what: "an IPv4 address",
     parse: ipv4,
+};
+
+const NODE: Kind<String> = Kind {
+    name: "<node>",
+    what: "a node such as af-packet-input",
+    parse: |word| Ok(word.to_owned()),
+};
+
+const PACKETS: Kind<u32> = Kind {
+    name: "<n>",
+    what: "a number of packets",
+    parse: |word| match decimal(word).and_then(|n| u32::try_from(n).ok()) {
+        Some(n) if (1..=PACKETS_MAX).contains(&n) => Ok(n),
+        _ => Err(format!("1 to {PACKETS_MAX} is possible")),
+    },
 };
 
 const REPEAT: Kind<u16> = Kind {
@@ -337,6 +365,35 @@ pub const COMMANDS: &[Entry<Command>] = &[
             let what = Show::Config(format.unwrap_or(ConfigFormat::StartupConf));
             Ok(plain(what, cursor))
         },
+    },
+    Entry {
+        path: &["trace", "add"],
+        usage: "<node> <n>",
+        help: "trace the next packets that come to a node, such as af-packet-input",
+        parse: |cursor| {
+            let node = cursor.value(&NODE)?;
+            let count = cursor.value(&PACKETS)?;
+            Ok(Command::TraceAdd { node, count })
+        },
+    },
+    Entry {
+        path: &["show", "trace"],
+        usage: "[max <n>] [json]",
+        help: "the traced packets, node by node, of each worker the first 50",
+        parse: |cursor| {
+            let max = if cursor.keyword("max", "how many") {
+                cursor.value(&PACKETS)?
+            } else {
+                SHOWN_DEFAULT
+            };
+            Ok(plain(Show::Trace(max), cursor))
+        },
+    },
+    Entry {
+        path: &["clear", "trace"],
+        usage: "",
+        help: "forget the traced packets, and trace no more",
+        parse: |_| Ok(Command::Clear(Clear::Trace)),
     },
     Entry {
         path: &["clear", "interfaces"],

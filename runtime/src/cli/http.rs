@@ -11,7 +11,7 @@ use crate::snapshot::{HttpSnapshot, Snapshot};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "one for each word of the command"
+    reason = "each is a word of the command"
 )]
 pub struct Parts {
     /// Who is connected.

@@ -1,7 +1,6 @@
 //! `show runtime`, `show errors`, `show vlib graph`.
 
-use std::fmt;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use dataplane::counters::NodeCounters;
 use dataplane::graph::NodeInfo;

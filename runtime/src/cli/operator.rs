@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,9 @@ use super::ping::Ping;
 use super::session::SessionTable;
 use super::system::{ThreadTable, Version};
 use super::table::render;
-use crate::config::{CONFIG_FILE_MAX, Config};
+use super::trace::TraceTable;
+use crate::args::read_file;
+use crate::config::Config;
 use crate::controller::Controller;
 use crate::notify::Notify;
 use crate::snapshot::{PortSnapshot, Snapshot, WorkerSnapshot};
@@ -235,6 +236,7 @@ impl Operator {
             Command::Clear(what) => self.clear(what),
             Command::Edit(edit) => self.edit(&edit),
             Command::Exec(path) => self.exec(&path),
+            Command::TraceAdd { node, count } => self.trace(&node, count),
             Command::Ping(_) => Reply::done(""), // goes on, see above
             Command::Help => Reply::done(help("")),
             Command::Quit => Reply {
@@ -264,6 +266,12 @@ impl Operator {
     fn show(&mut self, what: &Show, json: bool) -> Reply {
         if let Show::Version = what {
             return Reply::done(render(&Version::of_this(), json));
+        }
+        if let Show::Trace(max) = what {
+            return match self.controller.traced(*max) {
+                Some(workers) => Reply::done(render(&TraceTable::of(&workers), json)),
+                None => Reply::failed("the dataplane has ended"),
+            };
         }
         let (interfaces, runtime, errors) = (
             self.interfaces.clone(),
@@ -304,6 +312,7 @@ impl Operator {
             Show::VlibGraph => render(&GraphTable::of(snapshot), json),
             Show::VlibGraphviz => GraphTable::of(snapshot).graphviz(),
             Show::Version => render(&Version::of_this(), json),
+            Show::Trace(_) => String::new(), // done above
             Show::Threads => render(&ThreadTable::of(snapshot), json),
             Show::Config(format) => match config(&snapshot.config, *format, json) {
                 Ok(text) => text,
@@ -325,6 +334,10 @@ impl Operator {
     }
 
     fn clear(&mut self, what: Clear) -> Reply {
+        if what == Clear::Trace {
+            self.controller.clear_trace();
+            return Reply::done("");
+        }
         self.snapshot = None;
         let baseline = match self.snapshot() {
             Ok(snapshot) => Baseline::of(snapshot),
@@ -334,6 +347,7 @@ impl Operator {
             Clear::Interfaces => self.interfaces = baseline,
             Clear::Runtime => self.runtime = baseline,
             Clear::Errors => self.errors = baseline,
+            Clear::Trace => {} // done above
         }
         Reply::done("")
     }
@@ -363,23 +377,48 @@ impl Operator {
         }
     }
 
+    fn trace(&mut self, node: &str, count: u32) -> Reply {
+        let snapshot = match self.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(reply) => return reply,
+        };
+        let mut nodes = snapshot
+            .ports
+            .iter()
+            .flat_map(|port| &port.workers)
+            .flat_map(|worker| &worker.nodes);
+        match nodes.find(|known| known.name == node) {
+            Some(known) => {
+                let name = known.name;
+                self.controller.trace(name, count);
+                Reply::done("")
+            }
+            None => Reply::failed(format_args!(
+                "there is no node {node:?}; show vlib graph lists them"
+            )),
+        }
+    }
+
     fn exec(&mut self, path: &Path) -> Reply {
         let Some(mut config) = self.controller.config() else {
             return Reply::failed("the dataplane has ended");
         };
-        let mut text = String::new();
-        let read =
-            File::open(path).and_then(|file| file.take(CONFIG_FILE_MAX).read_to_string(&mut text));
-        let file = path.display().to_string();
-        if let Err(error) = read {
-            return Reply::failed(format_args!("{file}: the file cannot be read: {error}"));
+        // A pipe would hold up every operator.
+        if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
+            return Reply::failed(format_args!("{}: there is no such file", path.display()));
         }
+        let file = path.display().to_string();
+        let text = match read_file(path) {
+            Ok(text) => text,
+            Err(error) => return Reply::failed(sentence(&error)),
+        };
         match startup_conf::edit(&mut config, &text, &file) {
             Ok(notes) => {
-                let notes = notes.iter().fold(String::new(), |text, note| {
-                    text + "note: " + &note.to_string() + "\n"
-                });
-                self.configure(config, notes)
+                let mut said = String::new();
+                for note in notes {
+                    let _ = writeln!(said, "note: {note}");
+                }
+                self.configure(config, said)
             }
             Err(error) => Reply::failed(sentence(&error)),
         }
