@@ -356,6 +356,7 @@ impl Worker {
                 }
                 Ok(Control::Heard(heard)) => {
                     self.assembly.tables.hear(self.origin.elapsed(), heard);
+                }
                 Ok(Control::TraceAdd(node, count)) => {
                     self.trace.add(node, count);
                     let trace = Box::new(self.trace.clone());
@@ -464,6 +465,7 @@ impl Worker {
         if !self.siblings.is_empty() {
             let tables = &self.assembly.tables;
             tables.take_heard(|heard| self.siblings.iter().for_each(|other| other.tell(heard)));
+        }
         if self.observed && !self.trace.is_wanted() {
             self.assembly.graph.observe(None);
             self.observed = false;
