@@ -17,7 +17,7 @@ pub struct Captured {
     pub octets: Vec<u8>,
     /// What was known besides.
     pub meta: Meta,
-    /// The start of the octets in their buffer, as [`Checksum::Partial`] counts.
+    /// The start of the octets in their buffer, as [`Checksum::Partial`](crate::Checksum::Partial) counts.
     pub offset: usize,
 }
 
