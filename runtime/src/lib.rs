@@ -8,6 +8,9 @@ pub mod config;
 pub mod controller;
 pub mod ctl;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod notify;
 pub mod plan;
