@@ -12,7 +12,8 @@
 //!
 //! An echo reply carries the request's data, type of service and identification, and no options.
 //! The identification is as good as the peer's: reply and request travel between the same two
-//! addresses, and a request that may not be fragmented makes a reply that may not (RFC 6864).
+//! addresses. A reply may be fragmented even if its request may not, as on Linux: our MTU may be
+//! the smaller one, and the peer asked whether we are there, not how large the path is.
 //! Echo replies are not rate-limited, as on Linux: they are never more or larger than the requests.
 #![warn(clippy::indexing_slicing, reason = "octets come from the wire")]
 
@@ -23,7 +24,7 @@ use etherparse::{Icmpv4Slice, Ipv4HeaderSlice, icmpv4};
 
 use crate::addresses::Addresses;
 use crate::checksum;
-use crate::ip4::{self, DONT_FRAGMENT, Header, protocol};
+use crate::ip4::{self, Header, protocol};
 use crate::tables::Tables;
 
 /// Answers echo requests, and passes on what concerns TCP.
@@ -161,11 +162,7 @@ fn echo(frame: &mut Frame<'_>) -> Result<Ip4IcmpInputNext, Ip4IcmpInputDrop> {
         tos,
         total_len: u16::try_from(ip4::HEADER + message_len).unwrap_or(u16::MAX),
         identification: header.identification(),
-        fragment: if header.dont_fragment() {
-            DONT_FRAGMENT
-        } else {
-            0
-        },
+        fragment: 0,
         protocol: protocol::ICMP,
         source: header.destination_addr(),
         destination: header.source_addr(),

@@ -56,8 +56,8 @@ fn a_silent_client_is_asked_after_a_moment() {
     assert_eq!(client.deadline(), None);
 }
 
-/// What vppctl of VPP 26.06 sends for `vppctl -s SOCK show version`: its terminal's type in answer
-/// to ours, then the command with the NUL that ends its string, then `quit`.
+/// What vppctl sends for `vppctl -s SOCK show version`, by its source: its terminal's type in
+/// answer to ours, then the command with the NUL that ends its string, then `quit`.
 #[test]
 fn vppctl_with_a_command_gets_its_answer_and_a_nul() {
     let now = Instant::now();
