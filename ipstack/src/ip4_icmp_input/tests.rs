@@ -1,4 +1,5 @@
 use super::*;
+use crate::ip4::DONT_FRAGMENT;
 use crate::testing::*;
 use dataplane::Meta;
 use dataplane::testing::{Harness, Outcome};
