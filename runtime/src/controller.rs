@@ -5,9 +5,9 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, unbounded};
 
 use crate::config::Config;
+use crate::error::StartError;
 use crate::notify::Notify;
 use crate::snapshot::Snapshot;
-use crate::supervisor::StartError;
 use crate::trace::Step;
 
 /// What the supervisor is told.

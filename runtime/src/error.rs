@@ -1,12 +1,14 @@
-//! Why a configuration cannot be used.
+//! Why a configuration cannot be used, or a dataplane not started.
 
 mod config;
+mod start;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 pub use config::ConfigError;
+pub use start::StartError;
 
 /// Why a configuration cannot be read.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod controller;
 pub mod ctl;
 pub mod error;
+pub mod event;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -18,8 +19,9 @@ pub mod privileges;
 pub mod ready;
 pub mod snapshot;
 pub mod spin;
+pub mod start;
 pub mod startup_conf;
-pub mod supervisor;
+mod supervisor;
 pub mod timers;
 pub mod trace;
 pub mod vpp_conf;
@@ -28,4 +30,6 @@ pub mod worker;
 
 pub use config::Config;
 pub use controller::Controller;
-pub use supervisor::{Event, Prepared, Runtime, StartError};
+pub use error::StartError;
+pub use event::Event;
+pub use start::{Prepared, Runtime};

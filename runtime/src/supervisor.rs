@@ -1,254 +1,33 @@
 //! Holds the desired state, follows the kernel's interfaces, and tells the workers.
-//!
-//! [`Prepared::open`] is the one moment that needs CAP_NET_RAW; give privileges up after it and
-//! before [`Prepared::start`], which makes the threads.
+
+mod links;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use af_packet::{Device, Fanout, LinkEvent, LinkInfo, LinkMonitor, Options, RxVersion, Sockets};
+use af_packet::{Device, Fanout, LinkInfo, LinkMonitor};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use dataplane::MacAddr;
 use ipstack::tcp::TcpConfig;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::config::{Config, HostInterface, HttpServer, RingVersion};
-use crate::controller::{Command, Controller, Ping, WorkerTrace};
-use crate::error::ConfigError;
+use crate::config::{Config, HostInterface, HttpServer};
+use crate::controller::{Command, Ping, WorkerTrace};
+use crate::error::StartError;
+use crate::event::Event;
 use crate::notify::Notify;
-use crate::plan::{Numbers, Plan, PlanError};
+use crate::plan::{Numbers, Plan};
 use crate::snapshot::{CACHE_ENTRIES_TOLD_MAX, HttpSnapshot, PortSnapshot, Snapshot};
 use crate::worker::{Control, Listen, PingOrder, WorkerEvent, WorkerHandle, WorkerSetup};
-
-/// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
-const SPARES: usize = 16;
 
 /// How long a worker may take to answer before it is left out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why nothing was started.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration is not valid.
-    Config(ConfigError),
-    /// The configuration asks for what the tables do not know.
-    Plan(PlanError),
-    /// A socket or a ring could not be opened.
-    Rings(af_packet::OpenError),
-    /// The kernel's interfaces cannot be followed.
-    Links(af_packet::LinkError),
-    /// A server cannot serve.
-    Http(http_static::ServeError),
-    /// The change is about host interfaces, whose sockets need a capability that is gone.
-    HostInterfacesFixed,
-    /// The dataplane has ended.
-    Ended,
-    /// No thread or descriptor left.
-    System(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Plan(error) => error.fmt(f),
-            Self::Rings(error) => error.fmt(f),
-            Self::Links(error) => error.fmt(f),
-            Self::Http(error) => error.fmt(f),
-            Self::HostInterfacesFixed => f.write_str(
-                "host interfaces, their rings and their workers cannot be changed while it runs: \
-                 opening their sockets needs CAP_NET_RAW, which was given up; change the \
-                 configuration file and start again",
-            ),
-            Self::Ended => f.write_str("the dataplane has ended"),
-            Self::System(_) => f.write_str("no thread or file descriptor left; raise the limits"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Config(error) => error.source(),
-            Self::Plan(error) => error.source(),
-            Self::Rings(error) => error.source(),
-            Self::Links(error) => error.source(),
-            Self::Http(error) => error.source(),
-            Self::HostInterfacesFixed | Self::Ended => None,
-            Self::System(error) => Some(error),
-        }
-    }
-}
-
-/// What a caller may want to know while it runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The interface does not exist or is down; it is waited for. A sentence.
-    Waiting(String),
-    /// Everything that is configured serves. Said once.
-    Ready(Vec<Endpoint>),
-    /// Something an operator should know. A sentence.
-    Notice(String),
-    /// A worker died, and everything with it. A sentence.
-    Died(String),
-}
-
-/// Where a server can be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// The TCP port.
-    pub port: u16,
-    /// The interface that has the address: `host-macvlan0.123`.
-    pub interface: String,
-    /// Its Ethernet address.
-    pub mac: MacAddr,
-}
-
-impl fmt::Display for Endpoint {
-    /// `http://192.168.123.150/ on host-macvlan0.123 (c6:b4:b5:74:11:88)`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.address)?;
-        if self.port != 80 {
-            write!(f, ":{}", self.port)?;
-        }
-        write!(f, "/ on {} ({})", self.interface, self.mac)
-    }
-}
-
-/// Open sockets and mapped rings; nothing runs yet, and nothing more needs a capability.
-#[derive(Debug)]
-pub struct Prepared {
-    config: Config,
-    numbers: Numbers,
-    ports: Vec<(Plan, Vec<Device>)>,
-    monitor: LinkMonitor,
-    tcp: TcpConfig,
-}
-
-impl Prepared {
-    /// Opens all that `config` needs. The interfaces need not exist yet.
-    ///
-    /// # Errors
-    /// One sentence naming the thing and the fix; nothing is left behind.
-    pub fn open(config: Config) -> Result<Self, StartError> {
-        config.validate().map_err(StartError::Config)?;
-        config.check_host().map_err(StartError::Config)?;
-        let mut numbers = Numbers::default();
-        let mut ports = Vec::new();
-        for host in &config.interfaces {
-            let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
-            let options = ring_options(host);
-            let spares = if host.workers > 1 { SPARES } else { 0 };
-            let mut devices = Vec::new();
-            for _ in 0..host.workers {
-                let sockets =
-                    Sockets::open_with_spares(&host.name, spares).map_err(StartError::Rings)?;
-                let device = sockets
-                    .map(plan.port.index, &options)
-                    .map_err(StartError::Rings)?;
-                devices.push(device);
-            }
-            ports.push((plan, devices));
-        }
-        let monitor = LinkMonitor::new().map_err(StartError::Links)?;
-        Ok(Self {
-            config,
-            numbers,
-            ports,
-            monitor,
-            tcp: TcpConfig::default(),
-        })
-    }
-
-    /// TCP's limits, to change before the start.
-    pub fn tcp(&mut self) -> &mut TcpConfig {
-        &mut self.tcp
-    }
-
-    /// Starts the threads. They inherit this thread's privileges: give those up first.
-    ///
-    /// # Errors
-    /// A www-root that went away, no thread or no descriptor left.
-    pub fn start(self) -> Result<Runtime, StartError> {
-        // A server starts its loader threads, so it is made here and not before.
-        let servers = self
-            .config
-            .http
-            .iter()
-            .map(|http| Ok((http.clone(), server(http)?)))
-            .collect::<Result<_, _>>()
-            .map_err(StartError::Http)?;
-        let notify = Notify::new().map_err(StartError::System)?;
-        let (commands, orders) = unbounded();
-        let (tell, events) = unbounded();
-        let (tell_us, workers_say) = unbounded();
-        let mut supervisor = Supervisor {
-            config: self.config,
-            numbers: self.numbers,
-            ports: Vec::new(),
-            servers,
-            monitor: self.monitor,
-            tell_us,
-            workers_say,
-            notify: notify.clone(),
-            orders,
-            tell,
-            ready: false,
-            drain: None,
-        };
-        for (plan, devices) in self.ports {
-            supervisor
-                .add_port(plan, devices, &self.tcp)
-                .map_err(StartError::System)?;
-        }
-        let thread = std::thread::Builder::new()
-            .name("supervisor".to_owned())
-            .spawn(move || supervisor.run())
-            .map_err(StartError::System)?;
-        Ok(Runtime {
-            controller: Controller::new(commands, notify),
-            events,
-            thread: Some(thread),
-        })
-    }
-}
-
-fn ring_options(host: &HostInterface) -> Options {
-    let mut options = match host.ring.version {
-        None => Options::default(),
-        Some(RingVersion::V2) => Options::v2(),
-        Some(RingVersion::V3) => Options::v3(),
-    };
-    let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-    if let Some(block_size) = host.ring.block_size {
-        options.rx_block_len = size(block_size.0);
-    }
-    if let Some(blocks) = host.ring.blocks {
-        options.rx_blocks = size(blocks.into());
-    }
-    if options.rx_version == RxVersion::V2 {
-        options.rx_slot_len = options.rx_slot_len.min(options.rx_block_len);
-    }
-    if let Some(slots) = host.ring.tx_slots {
-        // As many blocks as hold that many slots.
-        let per_block = options.tx_block_len / options.tx_slot_len;
-        options.tx_blocks = size(slots.into()).div_ceil(per_block.max(1));
-    }
-    options
-}
-
-fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeError> {
+/// What answers for `http`; starts its loader threads.
+pub(crate) fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeError> {
     let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let mut options = http_static::Options::new(&http.www_root);
     options.cache_size = size(http.cache_size.0);
@@ -256,65 +35,6 @@ fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeEr
     options.limits.keep_alive = Duration::from_secs(http.keepalive_timeout.0.into());
     options.limits.body_octets = http.max_req_body_size.0;
     http_static::Server::new(options)
-}
-
-/// A running dataplane.
-#[derive(Debug)]
-pub struct Runtime {
-    controller: Controller,
-    events: Receiver<Event>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Runtime {
-    /// What happens, in order; ends when the dataplane has ended.
-    pub fn events(&self) -> &Receiver<Event> {
-        &self.events
-    }
-
-    /// A handle for other threads.
-    pub fn controller(&self) -> &Controller {
-        &self.controller
-    }
-
-    /// As [`Controller::configure`].
-    ///
-    /// # Errors
-    /// Why not; nothing is changed then.
-    pub fn configure(&self, config: Config) -> Result<(), StartError> {
-        self.controller.configure(config)
-    }
-
-    /// As [`Controller::config`].
-    pub fn config(&self) -> Option<Config> {
-        self.controller.config()
-    }
-
-    /// As [`Controller::snapshot`].
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        self.controller.snapshot()
-    }
-
-    /// Stops taking connections, lets those that are busy finish for up to `patience`, and ends.
-    pub fn shutdown(mut self, patience: Duration) {
-        self.end(patience);
-    }
-
-    fn end(&mut self, patience: Duration) {
-        self.controller
-            .send(Command::Shutdown(Instant::now() + patience));
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic was printed where it happened
-        }
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.end(Duration::ZERO);
-        }
-    }
 }
 
 struct PortState {
@@ -331,7 +51,8 @@ struct PortWorker {
     attached: Option<u32>,
 }
 
-struct Supervisor {
+/// The supervisor's thread.
+pub(crate) struct Supervisor {
     config: Config,
     numbers: Numbers,
     ports: Vec<PortState>,
@@ -353,7 +74,42 @@ struct Drain {
 }
 
 impl Supervisor {
-    fn add_port(&mut self, plan: Plan, devices: Vec<Device>, tcp: &TcpConfig) -> io::Result<()> {
+    /// A supervisor without ports yet; it hears `orders` when `notify` rings, and tells `tell`.
+    pub(crate) fn new(
+        config: Config,
+        numbers: Numbers,
+        servers: Vec<(HttpServer, http_static::Server)>,
+        monitor: LinkMonitor,
+        notify: Notify,
+        (orders, tell): (Receiver<Command>, Sender<Event>),
+    ) -> Self {
+        let (tell_us, workers_say) = unbounded();
+        Self {
+            config,
+            numbers,
+            ports: Vec::new(),
+            servers,
+            monitor,
+            tell_us,
+            workers_say,
+            notify,
+            orders,
+            tell,
+            ready: false,
+            drain: None,
+        }
+    }
+
+    /// Starts the workers of a port.
+    ///
+    /// # Errors
+    /// No thread or no descriptor left.
+    pub(crate) fn add_port(
+        &mut self,
+        plan: Plan,
+        devices: Vec<Device>,
+        tcp: &TcpConfig,
+    ) -> io::Result<()> {
         let mut workers = Vec::new();
         for device in devices {
             let number: usize = self.ports.iter().map(|port| port.workers.len()).sum();
@@ -403,7 +159,8 @@ impl Supervisor {
             .collect()
     }
 
-    fn run(mut self) {
+    /// Follows, obeys and tells until it is told to end or a worker dies.
+    pub(crate) fn run(mut self) {
         for at in 0..self.ports.len() {
             match self.monitor.watch(&self.ports[at].plan.host_name) {
                 Ok(link) => self.follow(at, link),
@@ -452,128 +209,6 @@ impl Supervisor {
 
     fn say(&self, event: Event) {
         let _ = self.tell.send(event); // nobody need listen
-    }
-
-    fn links_changed(&mut self, events: Vec<LinkEvent>) {
-        for LinkEvent { name, link } in events {
-            let port = self
-                .ports
-                .iter()
-                .position(|port| port.plan.host_name == name);
-            if let Some(at) = port {
-                self.follow(at, link);
-                self.say_waiting(at);
-            }
-        }
-        self.look_whether_ready();
-    }
-
-    /// Tells a port's workers what became of its interface.
-    fn follow(&mut self, at: usize, link: Option<LinkInfo>) {
-        let host = self
-            .config
-            .interfaces
-            .iter()
-            .find(|h| h.name == self.ports[at].plan.host_name);
-        if let (Some(host), Some(link)) = (host, &link)
-            && self.ports[at].link.is_none()
-            && let Some(note) = host.hw_addr_note(link.mac)
-        {
-            self.say(Event::Notice(note));
-        }
-        let port = &mut self.ports[at];
-        let fanout = port.workers.len() > 1;
-        for (nth, worker) in port.workers.iter_mut().enumerate() {
-            let attach = link
-                .as_ref()
-                .filter(|link| worker.attached != Some(link.index));
-            match attach {
-                // A group can only be made on a link that is up; the first worker makes it, and
-                // the others join when it says so.
-                Some(link) if fanout && link.is_running() && nth == 0 => {
-                    worker.attached = Some(link.index);
-                    let fanout = Some(Fanout::Create);
-                    worker.handle.tell(Control::Attach {
-                        link: link.clone(),
-                        fanout,
-                    });
-                }
-                Some(link) if !fanout => {
-                    worker.attached = Some(link.index);
-                    worker.handle.tell(Control::Attach {
-                        link: link.clone(),
-                        fanout: None,
-                    });
-                }
-                _ => {}
-            }
-            if link.is_none() {
-                worker.attached = None;
-            }
-            worker.handle.tell(Control::Link(link.clone()));
-        }
-        port.link = link;
-    }
-
-    /// Says once what is waited for.
-    fn say_waiting(&mut self, at: usize) {
-        let port = &mut self.ports[at];
-        let name = &port.plan.host_name;
-        let waiting = match &port.link {
-            None => Some(format!(
-                "{name}: there is no such interface; waiting for it (create it, or check the \
-                 name with `ip link`)"
-            )),
-            Some(link) if !link.is_running() => Some(format!(
-                "{name}: the interface is down; waiting for it (`ip link set {name} up`)"
-            )),
-            Some(_) => None,
-        };
-        if port.waiting != waiting {
-            port.waiting.clone_from(&waiting);
-            match waiting {
-                Some(waiting) => self.say(Event::Waiting(waiting)),
-                None if self.ready => {
-                    let name = &self.ports[at].plan.host_name;
-                    self.say(Event::Notice(format!("{name}: the interface is up again")));
-                }
-                None => {}
-            }
-        }
-    }
-
-    fn look_whether_ready(&mut self) {
-        let serves = |port: &PortState| {
-            port.link.as_ref().is_some_and(LinkInfo::is_running)
-                && port.workers.iter().all(|worker| worker.attached.is_some())
-        };
-        if self.ready || !self.ports.iter().all(serves) {
-            return;
-        }
-        self.ready = true;
-        self.say(Event::Ready(self.endpoints()));
-    }
-
-    fn endpoints(&self) -> Vec<Endpoint> {
-        let mut endpoints = Vec::new();
-        for port in &self.ports {
-            let kernel = port.link.as_ref().map(|link| link.mac);
-            let mac = port.plan.mac.or(kernel).unwrap_or_default();
-            for interface in port.plan.interfaces().filter(|interface| interface.up) {
-                for own in &interface.addresses {
-                    let here = self.config.http.iter().filter(|http| {
-                        http.address.is_unspecified() || http.address == own.address
-                    });
-                    endpoints.extend(here.map(|http| Endpoint {
-                        address: own.address,
-                        port: http.port,
-                        interface: interface.name.clone(),
-                        mac,
-                    }));
-                }
-            }
-        }
-        endpoints
     }
 
     /// `false` when everything has to end.

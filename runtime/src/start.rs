@@ -1,0 +1,197 @@
+//! Opening what needs the capability, starting the threads, and the handle that ends them.
+//!
+//! [`Prepared::open`] is the one moment that needs CAP_NET_RAW; give privileges up after it and
+//! before [`Prepared::start`], which makes the threads.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use af_packet::{Device, LinkMonitor, Options, RxVersion, Sockets};
+use crossbeam_channel::{Receiver, unbounded};
+use ipstack::tcp::TcpConfig;
+
+use crate::config::{Config, HostInterface, RingVersion};
+use crate::controller::{Command, Controller};
+use crate::error::StartError;
+use crate::event::Event;
+use crate::notify::Notify;
+use crate::plan::{Numbers, Plan};
+use crate::snapshot::Snapshot;
+use crate::supervisor::{Supervisor, server};
+
+/// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
+const SPARES: usize = 16;
+
+/// Open sockets and mapped rings; nothing runs yet, and nothing more needs a capability.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    numbers: Numbers,
+    ports: Vec<(Plan, Vec<Device>)>,
+    monitor: LinkMonitor,
+    tcp: TcpConfig,
+}
+
+impl Prepared {
+    /// Opens all that `config` needs. The interfaces need not exist yet.
+    ///
+    /// # Errors
+    /// One sentence naming the thing and the fix; nothing is left behind.
+    pub fn open(config: Config) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        config.check_host().map_err(StartError::Config)?;
+        let mut numbers = Numbers::default();
+        let mut ports = Vec::new();
+        for host in &config.interfaces {
+            let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
+            let options = ring_options(host);
+            let spares = if host.workers > 1 { SPARES } else { 0 };
+            let mut devices = Vec::new();
+            for _ in 0..host.workers {
+                let sockets =
+                    Sockets::open_with_spares(&host.name, spares).map_err(StartError::Rings)?;
+                let device = sockets
+                    .map(plan.port.index, &options)
+                    .map_err(StartError::Rings)?;
+                devices.push(device);
+            }
+            ports.push((plan, devices));
+        }
+        let monitor = LinkMonitor::new().map_err(StartError::Links)?;
+        Ok(Self {
+            config,
+            numbers,
+            ports,
+            monitor,
+            tcp: TcpConfig::default(),
+        })
+    }
+
+    /// TCP's limits, to change before the start.
+    pub fn tcp(&mut self) -> &mut TcpConfig {
+        &mut self.tcp
+    }
+
+    /// Starts the threads. They inherit this thread's privileges: give those up first.
+    ///
+    /// # Errors
+    /// A www-root that went away, no thread or no descriptor left.
+    pub fn start(self) -> Result<Runtime, StartError> {
+        // A server starts its loader threads, so it is made here and not before.
+        let servers = self
+            .config
+            .http
+            .iter()
+            .map(|http| Ok((http.clone(), server(http)?)))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Http)?;
+        let notify = Notify::new().map_err(StartError::System)?;
+        let (commands, orders) = unbounded();
+        let (tell, events) = unbounded();
+        let mut supervisor = Supervisor::new(
+            self.config,
+            self.numbers,
+            servers,
+            self.monitor,
+            notify.clone(),
+            (orders, tell),
+        );
+        for (plan, devices) in self.ports {
+            supervisor
+                .add_port(plan, devices, &self.tcp)
+                .map_err(StartError::System)?;
+        }
+        let thread = std::thread::Builder::new()
+            .name("supervisor".to_owned())
+            .spawn(move || supervisor.run())
+            .map_err(StartError::System)?;
+        Ok(Runtime {
+            controller: Controller::new(commands, notify),
+            events,
+            thread: Some(thread),
+        })
+    }
+}
+
+fn ring_options(host: &HostInterface) -> Options {
+    let mut options = match host.ring.version {
+        None => Options::default(),
+        Some(RingVersion::V2) => Options::v2(),
+        Some(RingVersion::V3) => Options::v3(),
+    };
+    let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    if let Some(block_size) = host.ring.block_size {
+        options.rx_block_len = size(block_size.0);
+    }
+    if let Some(blocks) = host.ring.blocks {
+        options.rx_blocks = size(blocks.into());
+    }
+    if options.rx_version == RxVersion::V2 {
+        options.rx_slot_len = options.rx_slot_len.min(options.rx_block_len);
+    }
+    if let Some(slots) = host.ring.tx_slots {
+        // As many blocks as hold that many slots.
+        let per_block = options.tx_block_len / options.tx_slot_len;
+        options.tx_blocks = size(slots.into()).div_ceil(per_block.max(1));
+    }
+    options
+}
+
+/// A running dataplane.
+#[derive(Debug)]
+pub struct Runtime {
+    controller: Controller,
+    events: Receiver<Event>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// What happens, in order; ends when the dataplane has ended.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// A handle for other threads.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// As [`Controller::configure`].
+    ///
+    /// # Errors
+    /// Why not; nothing is changed then.
+    pub fn configure(&self, config: Config) -> Result<(), StartError> {
+        self.controller.configure(config)
+    }
+
+    /// As [`Controller::config`].
+    pub fn config(&self) -> Option<Config> {
+        self.controller.config()
+    }
+
+    /// As [`Controller::snapshot`].
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.controller.snapshot()
+    }
+
+    /// Stops taking connections, lets those that are busy finish for up to `patience`, and ends.
+    pub fn shutdown(mut self, patience: Duration) {
+        self.end(patience);
+    }
+
+    fn end(&mut self, patience: Duration) {
+        self.controller
+            .send(Command::Shutdown(Instant::now() + patience));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic was printed where it happened
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.end(Duration::ZERO);
+        }
+    }
+}
