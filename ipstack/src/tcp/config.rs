@@ -81,7 +81,7 @@ impl Default for TcpConfig {
             keepalive_idle: Duration::from_secs(75),
             keepalive_interval: Duration::from_secs(10),
             keepalive_probes: 5,
-            hibernate_after: Duration::from_secs(2),
+            hibernate_after: Duration::from_millis(250),
             ack_delay: Duration::from_millis(10),
             resets_per_second: 1000,
             sender_assist: true,
