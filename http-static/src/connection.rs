@@ -61,6 +61,9 @@ where
 /// clients that ask more often than this do not pay it.
 const REST_AFTER: Duration = Duration::from_millis(250);
 
+/// Connections of one thread that may have hyper while idle; beyond, it is let go at once.
+const SERVING_IDLE_MAX: usize = 1024;
+
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
@@ -140,18 +143,20 @@ where
 
     /// Makes hyper for what has come.
     fn rouse(&mut self) {
-        if let Phase::Resting(io) = std::mem::replace(&mut self.phase, Phase::Over) {
+        if let Phase::Resting(io) = self.leave() {
             let serve = Serve {
                 flow: Rc::clone(&self.flow),
             };
             let http = self.flow.shared.http.serve_connection(io, serve);
             self.phase = Phase::Serving(Box::new(http));
+            let serving = &self.flow.local.serving;
+            serving.set(serving.get() + 1);
         }
     }
 
     /// Lets hyper go.
     fn rest(&mut self) {
-        self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
+        self.phase = match self.leave() {
             Phase::Serving(http) => {
                 add(&self.flow.local.thread.counters.rested, 1);
                 let parts = http.into_parts();
@@ -166,7 +171,7 @@ where
     /// Begins to close the stream.
     fn close(&mut self) {
         let now = self.flow.now.get();
-        self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
+        self.phase = match self.leave() {
             Phase::Serving(http) => Phase::Closing(http.into_parts().io.into_stream(), now),
             Phase::Resting(io) => Phase::Closing(io.into_stream(), now),
             phase => phase,
@@ -205,7 +210,9 @@ where
         };
         let answered = flow.heads.get() == flow.answered.get();
         if limit > REST_AFTER && answered && matches!(self.phase, Phase::Serving(_)) {
-            return (flow.active.get() + REST_AFTER, Limit::Rest);
+            let crowded = flow.local.serving.get() > SERVING_IDLE_MAX;
+            let patience = if crowded { Duration::ZERO } else { REST_AFTER };
+            return (flow.active.get() + patience, Limit::Rest);
         }
         (flow.active.get() + limit, Limit::Idle)
     }
@@ -280,6 +287,16 @@ impl<S, T> Connection<S, T>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    /// Takes the phase out, for another.
+    fn leave(&mut self) -> Phase<S> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        if matches!(phase, Phase::Serving(_)) {
+            let serving = &self.flow.local.serving;
+            serving.set(serving.get() - 1);
+        }
+        phase
+    }
+
     /// Adds what moved since the last time to the thread's counters.
     fn count(&mut self) {
         let counters = &self.flow.local.thread.counters;
@@ -323,7 +340,7 @@ where
         if !over {
             return Poll::Pending;
         }
-        connection.phase = Phase::Over;
+        drop(connection.leave());
         Poll::Ready(())
     }
 }
@@ -333,6 +350,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     fn drop(&mut self) {
+        drop(self.leave());
         self.count();
         let thread = &self.flow.local.thread;
         add(&thread.counters.closed, 1);

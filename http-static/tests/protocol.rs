@@ -450,6 +450,21 @@ fn an_idle_connection_gives_its_buffers_back_and_goes_on_when_asked() {
 }
 
 #[test]
+fn among_many_connections_an_idle_one_gives_its_buffers_back_at_once() {
+    let folder = page();
+    let server = folder.server();
+    let mut peers: Vec<_> = (0..1030).map(|_| Peer::new(&server)).collect();
+    for peer in &mut peers {
+        assert!(!peer.get("/").closes());
+    }
+    assert_eq!(server.stats().rested, 6);
+    drop(peers);
+    let mut peer = Peer::new(&server);
+    assert!(!peer.get("/").closes());
+    assert_eq!(server.stats().rested, 6);
+}
+
+#[test]
 fn a_transfer_that_waits_for_the_peer_is_not_idle() {
     let folder = page();
     let body: Vec<u8> = (0..1_u32 << 20).map(|at| (at % 251) as u8).collect();
