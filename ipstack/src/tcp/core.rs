@@ -544,7 +544,7 @@ impl Core {
                 flight: conn.tcb.snd_max.since(conn.tcb.una),
                 congestion_window: conn.sender.congestion.cwnd,
                 send_window: conn.tcb.send_window(),
-                round_trip: conn.sender.srtt(),
+                round_trip: conn.sender.round_trip.smoothed(),
                 retransmissions: conn.sender.retransmissions,
                 buffered: conn.socket.is_some(),
                 ..bare(&conn.key, conn.state)
