@@ -66,6 +66,7 @@ impl Loader {
             match job {
                 Job::Load { path, now_ms } => {
                     let outcome = self.load(&path, now_ms);
+                    self.busy.fetch_sub(1, Ordering::Relaxed);
                     self.cache.loaded(&path, outcome);
                 }
                 Job::Read {
@@ -76,13 +77,14 @@ impl Loader {
                     answer,
                 } => {
                     // A stream whose connection ended needs no read.
-                    if !answer.is_canceled() {
-                        let read = file.read(offset, octets);
+                    let wanted = !answer.is_canceled();
+                    let read = wanted.then(|| file.read(offset, octets));
+                    self.busy.fetch_sub(1, Ordering::Relaxed);
+                    if let Some(read) = read {
                         drop(answer.send(read.map(|octets| Contents::new(octets, lease))));
                     }
                 }
             }
-            self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

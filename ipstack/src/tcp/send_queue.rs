@@ -211,7 +211,7 @@ mod tests {
             queue.push_copy(&[7; 1000]);
         }
         assert_eq!(queue.pieces.len(), 7);
-        queue.push_copy(&[7; 100_000]);
+        queue.push_copy(&vec![7; 100_000]);
         assert_eq!(queue.pieces.len(), 8);
         queue.restart(Seq(5));
         assert_eq!((queue.len(), queue.front), (0, Seq(5)));
