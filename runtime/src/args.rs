@@ -232,6 +232,9 @@ pub struct Source {
     /// Operator socket, for dataplane ctl and vppctl [default: /run/dataplane/cli.sock]
     #[arg(long, value_name = "PATH", help_heading = "Operation")]
     pub cli_listen: Option<PathBuf>,
+    /// Folder where pcap trace writes its files [default: the operator socket's]
+    #[arg(long, value_name = "DIR", help_heading = "Operation")]
+    pub capture_dir: Option<PathBuf>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
@@ -337,6 +340,9 @@ impl Source {
     fn overrule(&self, config: &mut Config) {
         if let Some(path) = &self.cli_listen {
             config.cli_listen = Some(path.clone());
+        }
+        if let Some(path) = &self.capture_dir {
+            config.capture_dir = Some(path.clone());
         }
         if let Some(format) = self.log_format {
             config.log.format = format;

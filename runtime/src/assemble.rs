@@ -342,6 +342,11 @@ impl Assembly {
         listening.map_err(|error| ApplyError(error.to_string()))
     }
 
+    /// The port's sub-interfaces.
+    pub fn sub_interfaces(&self) -> &SharedSubInterfaces {
+        &self.sub_interfaces
+    }
+
     /// The worker's interfaces.
     pub fn interfaces(&self) -> &SharedInterfaces {
         &self.interfaces

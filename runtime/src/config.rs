@@ -27,6 +27,7 @@
 //! | key | default | meaning |
 //! |---|---|---|
 //! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
+//! | `capture-dir` | the operator socket's folder | the folder `pcap trace` writes in |
 //! | `metrics-listen` | none | address and port of metrics; without effect in this version |
 //! | **`[log]`** | | |
 //! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
@@ -98,6 +99,9 @@ pub struct Config {
     /// [`default_paths`](crate::cli::listen::default_paths) where a socket can be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_listen: Option<PathBuf>,
+    /// The folder captures are written in; `None`: that of the operator socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture_dir: Option<PathBuf>,
     /// Where metrics are served. No part of this version does; [`Config::warnings`] says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,

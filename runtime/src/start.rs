@@ -10,6 +10,7 @@ use af_packet::{Device, LinkMonitor, Options, RxVersion, Sockets};
 use crossbeam_channel::{Receiver, unbounded};
 use ipstack::tcp::TcpConfig;
 
+use crate::capture::folder::CaptureFolder;
 use crate::config::{Config, HostInterface, RingVersion};
 use crate::controller::{Command, Controller};
 use crate::error::StartError;
@@ -30,6 +31,7 @@ pub struct Prepared {
     ports: Vec<(Plan, Vec<Device>)>,
     monitor: LinkMonitor,
     tcp: TcpConfig,
+    capture_folder: Option<CaptureFolder>,
 }
 
 impl Prepared {
@@ -64,12 +66,18 @@ impl Prepared {
             ports,
             monitor,
             tcp: TcpConfig::default(),
+            capture_folder: None,
         })
     }
 
     /// TCP's limits, to change before the start.
     pub fn tcp(&mut self) -> &mut TcpConfig {
         &mut self.tcp
+    }
+
+    /// Has captures written in this folder; without one there are none.
+    pub fn capture_in(&mut self, folder: CaptureFolder) {
+        self.capture_folder = Some(folder);
     }
 
     /// Starts the threads. They inherit this thread's privileges: give those up first.
@@ -93,6 +101,7 @@ impl Prepared {
             self.numbers,
             servers,
             self.monitor,
+            self.capture_folder,
             notify.clone(),
             (orders, tell),
         );

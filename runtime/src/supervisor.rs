@@ -1,5 +1,6 @@
 //! Holds the desired state, follows the kernel's interfaces, and tells the workers.
 
+mod captures;
 mod links;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
+use crate::capture::folder::CaptureFolder;
+use crate::capture::writer::Capture;
 use crate::config::{Config, HostInterface, HttpServer};
 use crate::controller::{Command, Ping, WorkerTrace};
 use crate::error::StartError;
@@ -65,6 +68,8 @@ pub(crate) struct Supervisor {
     tell: Sender<Event>,
     ready: bool,
     drain: Option<Drain>,
+    capture: Option<Capture>,
+    capture_folder: Option<CaptureFolder>,
 }
 
 struct Drain {
@@ -80,6 +85,7 @@ impl Supervisor {
         numbers: Numbers,
         servers: Vec<(HttpServer, http_static::Server)>,
         monitor: LinkMonitor,
+        capture_folder: Option<CaptureFolder>,
         notify: Notify,
         (orders, tell): (Receiver<Command>, Sender<Event>),
     ) -> Self {
@@ -97,6 +103,8 @@ impl Supervisor {
             tell,
             ready: false,
             drain: None,
+            capture: None,
+            capture_folder,
         }
     }
 
@@ -282,6 +290,15 @@ impl Supervisor {
             Command::Trace(packets, reply) => {
                 let _ = reply.send(self.traced(packets));
             }
+            Command::Capture(order, reply) => {
+                let _ = reply.send(self.begin_capture(*order));
+            }
+            Command::CaptureEnd(reply) => {
+                let _ = reply.send(self.end_capture());
+            }
+            Command::CaptureStatus(reply) => {
+                let _ = reply.send(self.capture.as_ref().map(Capture::status));
+            }
             Command::Ping(ping) => self.ping(&ping),
             Command::PingEnd(identifier) => {
                 self.tell_workers(|| Control::PingEnd(identifier));
@@ -388,6 +405,7 @@ impl Supervisor {
             }
             port.plan = plan;
         }
+        self.rename_captured();
         self.wait_for_workers();
         Ok(())
     }

@@ -11,6 +11,7 @@ use ipstack::ping::DATA_MAX;
 use super::http::Parts;
 use super::ping::{REPEAT_MAX, Request, SIZE_DEFAULT};
 use super::trace::SHOWN_DEFAULT;
+use crate::capture;
 use crate::config::{decimal, ipv4};
 use crate::startup_conf;
 use crate::trace::PACKETS_MAX;
@@ -41,6 +42,10 @@ pub enum Command {
         /// So many, in each worker.
         count: u32,
     },
+    /// Capture packets into a file.
+    Capture(capture::Order),
+    /// End the capture.
+    CaptureEnd,
     /// List the commands.
     Help,
     /// Close the connection.
@@ -83,6 +88,8 @@ pub enum Show {
     Config(ConfigFormat),
     /// `show trace`: this many packets of each worker.
     Trace(u32),
+    /// `pcap trace status`.
+    Capture,
 }
 
 /// Languages of `show config`.
@@ -253,6 +260,101 @@ fn ping(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     }
 }
 
+const CAPTURE_PACKETS: Kind<u64> = Kind {
+    name: "<n>",
+    what: "a number of packets",
+    parse: |word| match decimal(word) {
+        Some(n) if (1..=capture::PACKETS_MAX).contains(&n) => Ok(n),
+        _ => Err(format!("1 to {} is possible", capture::PACKETS_MAX)),
+    },
+};
+
+const SNAPLEN: Kind<u32> = Kind {
+    name: "<octets>",
+    what: "a number of octets",
+    parse: |word| match decimal(word).and_then(|n| u32::try_from(n).ok()) {
+        Some(n) if (capture::SNAPLEN_MIN..=capture::SNAPLEN_MAX).contains(&n) => Ok(n),
+        _ => Err(format!(
+            "{} to {} is possible",
+            capture::SNAPLEN_MIN,
+            capture::SNAPLEN_MAX
+        )),
+    },
+};
+
+const CAPTURED_INTERFACE: Kind<Option<String>> = Kind {
+    name: "<interface>|any",
+    what: "an interface such as host-macvlan0.123, or any",
+    parse: |word| Ok((word != "any").then(|| word.to_owned())),
+};
+
+const CAPTURE_FILE: Kind<String> = Kind {
+    name: "<file>",
+    what: "a file's name, without a folder",
+    parse: |word| Ok(word.to_owned()),
+};
+
+fn capture(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
+    #[derive(Clone, Copy)]
+    enum Key {
+        Off,
+        Status,
+        Rx,
+        Tx,
+        Drop,
+        Max,
+        Interface,
+        File,
+        Octets,
+    }
+    let mut kinds = capture::Kinds::default();
+    let (mut packets, mut snaplen) = (capture::PACKETS_DEFAULT, capture::SNAPLEN_MAX);
+    let (mut interface, mut file) = (None, None);
+    let mut key = cursor.choice(&[
+        ("off", "end the capture", Key::Off),
+        ("status", "how it is", Key::Status),
+    ]);
+    loop {
+        key = key.or_else(|| {
+            cursor.choice(&[
+                ("rx", "received packets", Key::Rx),
+                ("tx", "transmitted packets", Key::Tx),
+                ("drop", "dropped packets, with the reason", Key::Drop),
+                ("max", "how many", Key::Max),
+                ("intfc", "of which interface", Key::Interface),
+                ("interface", "", Key::Interface),
+                ("file", "where to", Key::File),
+                ("max-bytes-per-pkt", "octets of each", Key::Octets),
+            ])
+        });
+        match key.take() {
+            Some(Key::Off) => return Ok(Command::CaptureEnd),
+            Some(Key::Status) => return Ok(plain(Show::Capture, cursor)),
+            Some(Key::Rx) => kinds.rx = true,
+            Some(Key::Tx) => kinds.tx = true,
+            Some(Key::Drop) => kinds.drop = true,
+            Some(Key::Max) => packets = cursor.value(&CAPTURE_PACKETS)?,
+            Some(Key::Interface) => interface = cursor.value(&CAPTURED_INTERFACE)?,
+            Some(Key::File) => file = Some(cursor.value(&CAPTURE_FILE)?),
+            Some(Key::Octets) => snaplen = cursor.value(&SNAPLEN)?,
+            None => break,
+        }
+    }
+    if kinds == capture::Kinds::default() {
+        return Err(cursor.missing("what to capture (rx, tx or drop)"));
+    }
+    let Some(file) = file else {
+        return Err(cursor.missing("where to capture to (file NAME)"));
+    };
+    Ok(Command::Capture(capture::Order {
+        kinds,
+        packets,
+        snaplen,
+        interface,
+        file,
+    }))
+}
+
 /// The commands that are not about the configuration.
 pub const COMMANDS: &[Entry<Command>] = &[
     Entry {
@@ -388,6 +490,14 @@ pub const COMMANDS: &[Entry<Command>] = &[
             };
             Ok(plain(Show::Trace(max), cursor))
         },
+    },
+    Entry {
+        path: &["pcap", "trace"],
+        usage: "off|status [json]|[rx] [tx] [drop] [max <n>] [intfc <interface>|any] \
+                [max-bytes-per-pkt <octets>] file <file>",
+        help: "capture packets into a pcapng file for tcpdump or Wireshark, 1000 if nothing is said; \
+               the file is made in the folder of --capture-dir",
+        parse: capture,
     },
     Entry {
         path: &["clear", "trace"],

@@ -16,6 +16,7 @@ use super::http::HttpTable;
 use super::interfaces::{AddressTable, InterfaceTable};
 use super::ip::{NeighborTable, RouteTable};
 use super::nodes::{ErrorTable, GraphTable, RuntimeTable};
+use super::pcap::{self, StatusTable};
 use super::ping::Ping;
 use super::session::SessionTable;
 use super::system::{ThreadTable, Version};
@@ -237,6 +238,16 @@ impl Operator {
             Command::Edit(edit) => self.edit(&edit),
             Command::Exec(path) => self.exec(&path),
             Command::TraceAdd { node, count } => self.trace(&node, count),
+            Command::Capture(order) => match self.controller.capture(order) {
+                Ok(()) => Reply::done(""),
+                Err(error) => Reply::failed(sentence(&error)),
+            },
+            Command::CaptureEnd => match self.controller.end_capture() {
+                Some(status) => Reply::done(pcap::ended(&status)),
+                None => {
+                    Reply::failed("there is no capture; begin one with pcap trace rx tx file NAME")
+                }
+            },
             Command::Ping(_) => Reply::done(""), // goes on, see above
             Command::Help => Reply::done(help("")),
             Command::Quit => Reply {
@@ -272,6 +283,10 @@ impl Operator {
                 Some(workers) => Reply::done(render(&TraceTable::of(&workers), json)),
                 None => Reply::failed("the dataplane has ended"),
             };
+        }
+        if let Show::Capture = what {
+            let status = self.controller.capture_status();
+            return Reply::done(render(&StatusTable(status), json));
         }
         let (interfaces, runtime, errors) = (
             self.interfaces.clone(),
@@ -312,7 +327,7 @@ impl Operator {
             Show::VlibGraph => render(&GraphTable::of(snapshot), json),
             Show::VlibGraphviz => GraphTable::of(snapshot).graphviz(),
             Show::Version => render(&Version::of_this(), json),
-            Show::Trace(_) => String::new(), // done above
+            Show::Trace(_) | Show::Capture => String::new(), // done above
             Show::Threads => render(&ThreadTable::of(snapshot), json),
             Show::Config(format) => match config(&snapshot.config, *format, json) {
                 Ok(text) => text,
