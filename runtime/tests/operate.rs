@@ -218,6 +218,7 @@ fn an_operator_asks_and_is_told() {
     assert!(poc.ok("show ip fib").contains("192.168.123.150/32"));
     assert!(poc.ok("show http static server").contains("2xx 1"));
     for line in [
+        "show errors verbose",
         "show runtime",
         "show errors",
         "show node counters",
@@ -318,6 +319,15 @@ fn a_packets_walk_is_shown_node_by_node() {
         "{text}"
     );
     assert!(!text.contains("Packet 2"), "{text}");
+    assert!(
+        poc.ok("show trace node ip4-icmp-input")
+            .contains("Packet 1")
+    );
+    assert!(
+        poc.ok("show trace node arp-input")
+            .contains("No packets in trace buffer")
+    );
+    assert!(poc.refused("show trace node nonsense").contains("no node"));
     assert_eq!(poc.json("show trace")[0]["packets"][0]["packet"], 1);
     poc.ok("clear trace");
     assert!(poc.ok("show trace").contains("No packets in trace buffer"));
@@ -332,7 +342,7 @@ fn what_cannot_be_applied_says_why_and_changes_nothing() {
     let before = poc.ok("show config toml");
     let why = poc.refused("set interface ip address host-macvlan0.123 192.168.123.150/24");
     assert!(why.contains("192.168.123.150"), "{why}");
-    let why = poc.refused("create host-interface name eth7");
+    let why = poc.refused("create host-interface name eth7 num-rx-queues 64");
     assert!(why.contains("CAP_NET_RAW"), "{why}");
     poc.refused("http static listener add uri tcp://0.0.0.0/81 www-root /nowhere");
     let file = poc.folder.path().join("more.conf");

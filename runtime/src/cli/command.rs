@@ -64,7 +64,12 @@ pub enum Show {
     /// `show runtime`.
     Runtime,
     /// `show errors`, `show node counters`.
-    Errors,
+    Errors {
+        /// Of these interfaces, or of all.
+        names: Vec<String>,
+        /// By interface.
+        verbose: bool,
+    },
     /// `show ip neighbors`, on this interface or on all.
     IpNeighbors(Option<String>),
     /// `show ip fib`.
@@ -86,8 +91,13 @@ pub enum Show {
     Threads,
     /// `show config`.
     Config(ConfigFormat),
-    /// `show trace`: this many packets of each worker.
-    Trace(u32),
+    /// `show trace`.
+    Trace {
+        /// This many packets of each worker.
+        max: u32,
+        /// Those that came to this node; `None`: all.
+        node: Option<String>,
+    },
     /// `pcap trace status`.
     Capture,
 }
@@ -153,6 +163,36 @@ fn interfaces(cursor: &mut Cursor<'_, '_>, what: fn(Vec<String>) -> Show) -> Res
         what: what(names),
         json,
     })
+}
+
+fn errors(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
+    let verbose = cursor.keyword("verbose", "on which interface");
+    let mut command = interfaces(cursor, |names| Show::Errors {
+        names,
+        verbose: false,
+    })?;
+    if let Command::Show {
+        what: Show::Errors { verbose: shown, .. },
+        ..
+    } = &mut command
+    {
+        *shown = verbose;
+    }
+    Ok(command)
+}
+
+fn show_trace(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
+    let (mut max, mut node) = (SHOWN_DEFAULT, None);
+    loop {
+        match cursor.choice(&[
+            ("max", "how many", true),
+            ("node", "which came to it", false),
+        ]) {
+            Some(true) => max = cursor.value(&PACKETS)?,
+            Some(false) => node = Some(cursor.value(&NODE)?),
+            None => return Ok(plain(Show::Trace { max, node }, cursor)),
+        }
+    }
 }
 
 fn session(cursor: &mut Cursor<'_, '_>) -> Command {
@@ -383,15 +423,15 @@ pub const COMMANDS: &[Entry<Command>] = &[
     },
     Entry {
         path: &["show", "errors"],
-        usage: "[json]",
-        help: "why packets were dropped",
-        parse: |cursor| Ok(plain(Show::Errors, cursor)),
+        usage: "[verbose] [<interface>...] [json]",
+        help: "why packets were dropped; verbose: on which interface",
+        parse: errors,
     },
     Entry {
         path: &["show", "node", "counters"],
-        usage: "[json]",
+        usage: "[verbose] [<interface>...] [json]",
         help: "why packets were dropped; the same as show errors",
-        parse: |cursor| Ok(plain(Show::Errors, cursor)),
+        parse: errors,
     },
     Entry {
         path: &["show", "ip", "neighbors"],
@@ -480,16 +520,10 @@ pub const COMMANDS: &[Entry<Command>] = &[
     },
     Entry {
         path: &["show", "trace"],
-        usage: "[max <n>] [json]",
-        help: "the traced packets, node by node, of each worker the first 50",
-        parse: |cursor| {
-            let max = if cursor.keyword("max", "how many") {
-                cursor.value(&PACKETS)?
-            } else {
-                SHOWN_DEFAULT
-            };
-            Ok(plain(Show::Trace(max), cursor))
-        },
+        usage: "[max <n>] [node <node>] [json]",
+        help: "the traced packets, node by node, of each worker the first 50; with a node, those \
+               that came to it",
+        parse: show_trace,
     },
     Entry {
         path: &["pcap", "trace"],
