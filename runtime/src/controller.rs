@@ -76,8 +76,8 @@ impl Controller {
     }
 
     /// Makes `config` the desired state: what differs from what runs is changed, the rest goes on
-    /// undisturbed. Host interfaces themselves cannot be added or taken away, because their
-    /// sockets need a capability that is gone.
+    /// undisturbed. Host interfaces can be added as long as there are sockets that were opened
+    /// for it at the start.
     ///
     /// # Errors
     /// Why not; nothing is changed then.

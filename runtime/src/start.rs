@@ -11,14 +11,14 @@ use crossbeam_channel::{Receiver, unbounded};
 use ipstack::tcp::TcpConfig;
 
 use crate::capture::folder::CaptureFolder;
-use crate::config::{Config, HostInterface, RingVersion};
+use crate::config::{Config, HostInterface, RingVersion, SPARE_INTERFACES_DEFAULT};
 use crate::controller::{Command, Controller};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
-use crate::supervisor::{Supervisor, server};
+use crate::supervisor::{Reserve, Supervisor, server};
 
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
 const SPARES: usize = 16;
@@ -32,6 +32,7 @@ pub struct Prepared {
     monitor: LinkMonitor,
     tcp: TcpConfig,
     capture_folder: Option<CaptureFolder>,
+    spares: Vec<Sockets>,
 }
 
 impl Prepared {
@@ -60,6 +61,10 @@ impl Prepared {
             ports.push((plan, devices));
         }
         let monitor = LinkMonitor::new().map_err(StartError::Links)?;
+        let wanted = config.spare_interfaces.unwrap_or(SPARE_INTERFACES_DEFAULT);
+        // Fewer where the system gives no more: what runs now does not need them.
+        let spares = (0..wanted).map_while(|_| Sockets::open("a spare interface").ok());
+        let spares = spares.collect();
         Ok(Self {
             config,
             numbers,
@@ -67,6 +72,7 @@ impl Prepared {
             monitor,
             tcp: TcpConfig::default(),
             capture_folder: None,
+            spares,
         })
     }
 
@@ -101,13 +107,17 @@ impl Prepared {
             self.numbers,
             servers,
             self.monitor,
-            self.capture_folder,
+            Reserve {
+                capture_folder: self.capture_folder,
+                spares: self.spares,
+                tcp: self.tcp,
+            },
             notify.clone(),
             (orders, tell),
         );
         for (plan, devices) in self.ports {
             supervisor
-                .add_port(plan, devices, &self.tcp)
+                .add_port(plan, devices)
                 .map_err(StartError::System)?;
         }
         let thread = std::thread::Builder::new()
@@ -122,7 +132,8 @@ impl Prepared {
     }
 }
 
-fn ring_options(host: &HostInterface) -> Options {
+/// How the rings of `host` shall be.
+pub(crate) fn ring_options(host: &HostInterface) -> Options {
     let mut options = match host.ring.version {
         None => Options::default(),
         Some(RingVersion::V2) => Options::v2(),

@@ -150,7 +150,7 @@ pub struct WorkerSetup {
 pub struct WorkerHandle {
     control: Sender<Control>,
     notify: Notify,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<Device>>>,
 }
 
 impl WorkerHandle {
@@ -170,12 +170,13 @@ impl WorkerHandle {
             let supervisor = setup.supervisor.clone();
             let outcome = catch_unwind(AssertUnwindSafe(|| run(setup, messages, bell)));
             let died = match outcome {
-                Ok(Ok(())) => return,
+                Ok(Ok(device)) => return Some(device),
                 Ok(Err(message)) => message,
                 Err(_) => "it panicked; the message is above".to_owned(),
             };
             let _ = events.send((number, WorkerEvent::Died(died)));
             supervisor.ring();
+            None
         })?;
         Ok(Self {
             control,
@@ -199,13 +200,11 @@ impl WorkerHandle {
         }
     }
 
-    /// Tells it to stop and waits until it has.
-    pub fn stop(&mut self) {
+    /// Tells it to stop, waits until it has, and takes its device, if it did not die.
+    pub fn stop(&mut self) -> Option<Device> {
         self.tell(Control::Stop);
-        if let Some(thread) = self.thread.take() {
-            // The panic was caught inside; nothing is left to learn here.
-            let _ = thread.join();
-        }
+        // A panic was caught inside; nothing is left to learn here.
+        self.thread.take()?.join().ok().flatten()
     }
 }
 
@@ -215,7 +214,7 @@ impl Drop for WorkerHandle {
     }
 }
 
-fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<(), String> {
+fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<Device, String> {
     let mut worker = Worker::new(setup, messages, notify)?;
     while worker.hear() {
         let idle_until = worker.turn();
@@ -223,7 +222,7 @@ fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Resul
             worker.rest(until);
         }
     }
-    Ok(())
+    Ok(worker.device)
 }
 
 struct Worker {

@@ -13,7 +13,11 @@ impl Supervisor {
         if self.capture.as_ref().is_some_and(Capture::is_on) {
             return Err(CaptureError::Running);
         }
-        let folder = self.capture_folder.as_ref().ok_or(CaptureError::NoFolder)?;
+        let folder = self
+            .reserve
+            .capture_folder
+            .as_ref()
+            .ok_or(CaptureError::NoFolder)?;
         if let Some(name) = &order.interface
             && !self
                 .ports
