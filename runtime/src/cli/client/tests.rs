@@ -95,6 +95,33 @@ fn a_terminal_gets_prompt_and_echo() {
     assert_eq!(echo(&mut client), ["quit"]);
 }
 
+/// The octets of a real client, see `tests/telnet/README.md`; VPP's own is not available here, so
+/// it is tested after its source (above).
+#[test]
+fn a_recorded_telnet_is_understood_however_its_octets_arrive() {
+    let recorded = include_bytes!("../../../tests/telnet/inetutils-telnet-2.4");
+    for size in [1, 7, recorded.len()] {
+        let now = Instant::now();
+        let mut client = Client::new(now);
+        client.tick(now + ASK_AFTER);
+        shown(&mut client);
+        let mut commands = Vec::new();
+        for piece in recorded.chunks(size) {
+            client.receive(piece);
+            commands.extend(echo(&mut client));
+        }
+        assert_eq!(commands, ["show version", "sh int address", "quit"]);
+        let text = String::from_utf8(shown(&mut client)).unwrap();
+        assert!(text.starts_with(BANNER), "{text:?}");
+        assert!(
+            text.contains("vpp# sh int address \r\n<sh int address>\r\n"),
+            "{text:?}"
+        );
+        assert!(text.ends_with("<quit>\r\n"), "{text:?}");
+        assert!(client.is_over());
+    }
+}
+
 #[test]
 fn our_own_client_is_told_the_outcome() {
     let mut client = client();
