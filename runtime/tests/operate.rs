@@ -466,11 +466,19 @@ fn connections_of_an_address_that_is_taken_away_are_reset() {
 
 #[test]
 fn two_hundred_operators_cost_no_packet() {
+    const PINGS: u16 = 2000;
     if !as_root() {
         return;
     }
     let poc = Poc::start();
     let client = poc.wiring.client().namespace();
+    let answered = |poc: &Poc| {
+        let workers = poc.json("show runtime");
+        let mut nodes = workers[0]["nodes"].as_array().unwrap().iter();
+        let node = nodes.find(|node| node["name"] == "ip4-icmp-input");
+        node.map_or(0, |node| node["vectors"].as_u64().unwrap())
+    };
+    poc.ok("clear runtime");
     // Some hang, some flood without reading, some send garbage.
     let mut idle: Vec<UnixStream> = (0..100).map(|_| poc.dial()).collect();
     for (nth, stream) in idle.iter_mut().enumerate() {
@@ -496,7 +504,7 @@ fn two_hundred_operators_cost_no_packet() {
         }
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // Fails at the first that is not answered.
-            ping(client, SERVER_ADDRESS.0, 2000, 56, SOON).unwrap();
+            ping(client, SERVER_ADDRESS.0, PINGS, 56, SOON).unwrap();
             for _ in 0..20 {
                 assert_eq!(poc.get("/big").len(), BIG);
             }
@@ -504,6 +512,9 @@ fn two_hundred_operators_cost_no_packet() {
         done.store(true, Ordering::SeqCst);
         outcome.unwrap();
     });
+    // As many as the client sent, each of which it saw answered.
+    drop(idle);
+    assert_eq!(answered(&poc), u64::from(PINGS));
     let hardware = poc.json("show hardware-interfaces");
     let queue = &hardware[0]["queues"][0];
     assert_eq!(

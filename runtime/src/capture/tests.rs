@@ -51,7 +51,7 @@ fn read(path: &Path) -> Vec<Packet> {
     }
     let age = SystemTime::now().duration_since(UNIX_EPOCH + last).unwrap();
     assert!(
-        packets.is_empty() || age < Duration::from_secs(60),
+        packets.is_empty() || age < Duration::from_mins(1),
         "{age:?}"
     );
     packets

@@ -267,16 +267,14 @@ impl Writer {
         if !self.blocks.contains_key(&interface) {
             self.describe(out)?;
         }
-        match self.blocks.get(&interface) {
-            Some((number, _)) => Ok(*number),
-            None => {
-                let name = match interface {
-                    IfIndex(0) => "local0".to_owned(),
-                    IfIndex(number) => format!("interface {number}"),
-                };
-                self.block(interface, name, out)
-            }
+        if let Some((number, _)) = self.blocks.get(&interface) {
+            return Ok(*number);
         }
+        let name = match interface {
+            IfIndex(0) => "local0".to_owned(),
+            IfIndex(number) => format!("interface {number}"),
+        };
+        self.block(interface, name, out)
     }
 
     /// Empties the rings as they were, the oldest packet first.

@@ -595,3 +595,6 @@ pub fn tree() -> &'static Tree<Command> {
         LazyLock::new(|| Tree::new(COMMANDS).with(startup_conf::COMMANDS, Command::Edit));
     &TREE
 }
+
+#[cfg(test)]
+mod tests;

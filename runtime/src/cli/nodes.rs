@@ -337,10 +337,10 @@ impl fmt::Display for ErrorTable {
             center("Reason", 36),
             center("Severity", 9)
         );
-        if !self.verbose {
-            writeln!(f, "{head}")?;
-        } else {
+        if self.verbose {
             writeln!(f, "{head}{}", center("Interface", 32))?;
+        } else {
+            writeln!(f, "{head}")?;
         }
         let line = |f: &mut fmt::Formatter<'_>, row: &ErrorRow, count: u64| {
             write!(

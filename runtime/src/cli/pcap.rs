@@ -1,6 +1,6 @@
 //! `pcap trace`: what captures are and were, in words.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -59,7 +59,9 @@ pub fn ended(status: &Status) -> String {
     match status.ended.as_deref() {
         None => text.push_str("the file is still being written\n"),
         Some("told to end") => {}
-        Some(why) => text.push_str(&format!("it had ended before: {why}\n")),
+        Some(why) => {
+            let _ = writeln!(text, "it had ended before: {why}");
+        }
     }
     text + &lost(status)
 }

@@ -71,7 +71,9 @@ fn a_second_interface_is_created_served_and_deleted_beside_a_download_on_the_fir
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // More often than there are spares: their sockets are used again.
             for turn in 0..6 {
-                SECOND.iter().for_each(|line| assert_eq!(desk.ok(line), ""));
+                for line in SECOND {
+                    assert_eq!(desk.ok(line), "");
+                }
                 serve(&format!("turn {turn} is served"));
                 let counters = desk.counters("host-macvlan1.124");
                 assert!(counters["rx packets"].as_u64() > Some(3), "{counters}");
