@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::words::Word;
 
@@ -66,27 +68,17 @@ const PROMISED: &[(usize, &str)] = &[
     (1, "exec /etc/more.conf"),
 ];
 
-/// Commands that begin with `words`, each cut to its first `lengths` octets.
-fn candidates(lengths: &[usize], words: &[&str]) -> usize {
-    let abbreviated = || {
-        words
-            .iter()
-            .zip(lengths)
-            .map(|(word, length)| &word[..*length])
-    };
-    let begins = |path: &[&str]| {
-        path.len() >= words.len()
-            && abbreviated()
-                .zip(path)
-                .all(|(short, word)| word.starts_with(short))
-    };
+/// Words that may stand behind `before` and begin as `short`, as the words of commands' names.
+fn candidates(before: &[&str], short: &str) -> usize {
     let edits = startup_conf::COMMANDS.iter().map(|entry| entry.path);
     let paths = COMMANDS.iter().map(|entry| entry.path).chain(edits);
-    let next: std::collections::BTreeSet<_> = paths
-        .filter(|path| begins(path))
-        .map(|path| &path[..words.len()])
-        .collect();
-    next.len()
+    let behind = paths.filter_map(|path| path.strip_prefix(before)?.first());
+    let words: BTreeSet<_> = behind.filter(|word| word.starts_with(short)).collect();
+    if words.contains(&short) {
+        1
+    } else {
+        words.len()
+    }
 }
 
 #[test]
@@ -96,35 +88,31 @@ fn every_promised_command_is_understood_in_full() {
     }
 }
 
-/// Whatever beginnings of its words mean no other command mean this one; those that could mean
-/// another are refused, or are the whole of its name.
+/// Whatever beginning of a word can mean no other means this one; what could mean several is
+/// refused.
 #[test]
 fn every_unambiguous_abbreviation_means_the_same() {
     let mut tried = 0;
     for (length, line) in PROMISED {
         let meant = parse(line).expect("understood");
         let words: Vec<&str> = line.split(' ').collect();
-        let (path, rest) = words.split_at(*length);
-        // One word is cut, and the others are whole or as short as they can be.
-        for cut in 0..path.len() {
-            for to in 1..=path[cut].len() {
-                let lengths: Vec<usize> = path
-                    .iter()
-                    .enumerate()
-                    .map(|(at, word)| if at == cut { to } else { word.len() })
-                    .collect();
-                if candidates(&lengths, path) != 1 {
-                    continue;
+        let path = &words[..*length];
+        for (cut, word) in path.iter().enumerate() {
+            for to in 1..=word.len() {
+                let short = &word[..to];
+                let mut words = words.clone();
+                words[cut] = short;
+                let line = words.join(" ");
+                if line == "show vlib graph" && to < word.len() {
+                    continue; // a command of its own
                 }
-                let short: Vec<&str> = path
-                    .iter()
-                    .zip(&lengths)
-                    .map(|(word, length)| &word[..*length])
-                    .chain(rest.iter().copied())
-                    .collect();
-                let short = short.join(" ");
-                assert_eq!(parse(&short).as_ref(), Ok(&meant), "{short}");
-                tried += 1;
+                if candidates(&path[..cut], short) == 1 {
+                    assert_eq!(parse(&line).as_ref(), Ok(&meant), "{line}");
+                    tried += 1;
+                } else {
+                    let why = parse(&line).expect_err(&line);
+                    assert!(why.contains("several begin so"), "{line}: {why}");
+                }
             }
         }
     }
@@ -142,7 +130,7 @@ fn the_abbreviations_operators_type_are_understood() {
         ("sh node count", "show node counters"),
         ("sh ip nei", "show ip neighbors"),
         ("sh ver", "show version"),
-        ("sh sess ver", "show session verbose"),
+        ("sh sess verbose", "show session verbose"),
         ("sh tr", "show trace"),
         ("tr add arp-input 1", "trace add arp-input 1"),
         ("cl int", "clear interfaces"),
