@@ -1,18 +1,19 @@
 //! Host interfaces created and deleted while the server runs, without any capability.
 
 use std::fs;
+use std::io::{ErrorKind, Read as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use testbed::client::http_get;
+use testbed::client::{connect, http_get};
 use testbed::link::Links;
 use testbed::tag::Tag;
 use testbed::wiring::NODE_DEVICE;
 
-use crate::bed::{Bed, PAGE, Pattern, check_page, eventually, serve_from};
+use crate::bed::{Bed, PAGE, Pattern, SOON, check_page, eventually, serve_from};
 use crate::operator::Desk;
 
 const LARGE: usize = 4 << 20;
@@ -77,7 +78,10 @@ fn a_second_interface_is_created_served_and_deleted_beside_a_download_on_the_fir
                 serve(&format!("turn {turn} is served"));
                 let counters = desk.counters("host-macvlan1.124");
                 assert!(counters["rx packets"].as_u64() > Some(3), "{counters}");
+                let mut kept = connect(client, to, SOON).unwrap();
                 desk.ok("delete host-interface name macvlan1");
+                let ended = kept.read(&mut [0]).unwrap_err();
+                assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
                 assert_eq!(desk.ok("show config"), before);
                 let rows = desk.json("show interface");
                 assert_eq!(rows.as_array().unwrap().len(), 3, "{rows}");
