@@ -127,6 +127,13 @@ impl Sockets {
         fds
     }
 
+    /// The same for a device on another interface: the name is for messages.
+    #[must_use]
+    pub fn for_interface(mut self, interface: &str) -> Self {
+        interface.clone_into(&mut self.interface);
+        self
+    }
+
     /// The name given when they were opened.
     pub fn interface(&self) -> &str {
         &self.interface
