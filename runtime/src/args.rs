@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -232,6 +232,12 @@ pub struct Source {
     /// Operator socket, for dataplane ctl and vppctl [default: /run/dataplane/cli.sock]
     #[arg(long, value_name = "PATH", help_heading = "Operation")]
     pub cli_listen: Option<PathBuf>,
+    /// Serve metrics for Prometheus at /metrics there, for example 127.0.0.1:9482
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Operation")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Append a line for each request to FILE, in the combined format; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Operation")]
+    pub access_log: Option<PathBuf>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
@@ -337,6 +343,12 @@ impl Source {
     fn overrule(&self, config: &mut Config) {
         if let Some(path) = &self.cli_listen {
             config.cli_listen = Some(path.clone());
+        }
+        if let Some(address) = self.metrics_listen {
+            config.metrics_listen = Some(address);
+        }
+        if let Some(path) = &self.access_log {
+            config.access_log = Some(path.clone());
         }
         if let Some(format) = self.log_format {
             config.log.format = format;

@@ -26,6 +26,6 @@ pub mod telnet;
 pub mod trace;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod golden;

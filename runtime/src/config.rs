@@ -27,7 +27,8 @@
 //! | key | default | meaning |
 //! |---|---|---|
 //! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
-//! | `metrics-listen` | none | address and port of metrics; without effect in this version |
+//! | `metrics-listen` | none | address and port of metrics for Prometheus, `"127.0.0.1:9482"` |
+//! | `access-log` | none | file that gets a line for each request; `"-"` is standard output |
 //! | **`[log]`** | | |
 //! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
 //! | `format` | `"text"` | `"text"` or `"json"` |
@@ -98,9 +99,12 @@ pub struct Config {
     /// [`default_paths`](crate::cli::listen::default_paths) where a socket can be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_listen: Option<PathBuf>,
-    /// Where metrics are served. No part of this version does; [`Config::warnings`] says so.
+    /// Where metrics are served, on a socket of the kernel's; `None`: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
+    /// The file that gets a line for each request, `-` for standard output; `None`: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<PathBuf>,
     /// What is logged, and how.
     #[serde(skip_serializing_if = "is_default")]
     pub log: Log,

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
-use crate::supervisor::{Supervisor, server};
+use crate::supervisor::{SharedLog, Supervisor, server};
 
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
 const SPARES: usize = 16;
@@ -30,6 +30,7 @@ pub struct Prepared {
     ports: Vec<(Plan, Vec<Device>)>,
     monitor: LinkMonitor,
     tcp: TcpConfig,
+    access_log: Option<SharedLog>,
 }
 
 impl Prepared {
@@ -64,12 +65,18 @@ impl Prepared {
             ports,
             monitor,
             tcp: TcpConfig::default(),
+            access_log: None,
         })
     }
 
     /// TCP's limits, to change before the start.
     pub fn tcp(&mut self) -> &mut TcpConfig {
         &mut self.tcp
+    }
+
+    /// Has every server tell `log` of its requests.
+    pub fn tell_requests(&mut self, log: SharedLog) {
+        self.access_log = Some(log);
     }
 
     /// Starts the threads. They inherit this thread's privileges: give those up first.
@@ -82,7 +89,7 @@ impl Prepared {
             .config
             .http
             .iter()
-            .map(|http| Ok((http.clone(), server(http)?)))
+            .map(|http| Ok((http.clone(), server(http, self.access_log.as_ref())?)))
             .collect::<Result<_, _>>()
             .map_err(StartError::Http)?;
         let notify = Notify::new().map_err(StartError::System)?;
@@ -96,6 +103,7 @@ impl Prepared {
             notify.clone(),
             (orders, tell),
         );
+        supervisor.tell_requests(self.access_log);
         for (plan, devices) in self.ports {
             supervisor
                 .add_port(plan, devices, &self.tcp)

@@ -5,6 +5,7 @@ mod links;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use af_packet::{Device, Fanout, LinkInfo, LinkMonitor};
@@ -26,14 +27,21 @@ use crate::worker::{Control, Listen, PingOrder, WorkerEvent, WorkerHandle, Worke
 /// How long a worker may take to answer before it is left out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Is told of requests; shared by all servers.
+pub(crate) type SharedLog = Arc<dyn http_static::AccessLog>;
+
 /// What answers for `http`; starts its loader threads.
-pub(crate) fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeError> {
+pub(crate) fn server(
+    http: &HttpServer,
+    log: Option<&SharedLog>,
+) -> Result<http_static::Server, http_static::ServeError> {
     let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let mut options = http_static::Options::new(&http.www_root);
     options.cache_size = size(http.cache_size.0);
     options.max_age = Some(http.max_age.0);
     options.limits.keep_alive = Duration::from_secs(http.keepalive_timeout.0.into());
     options.limits.body_octets = http.max_req_body_size.0;
+    options.access_log = log.cloned();
     http_static::Server::new(options)
 }
 
@@ -65,6 +73,7 @@ pub(crate) struct Supervisor {
     tell: Sender<Event>,
     ready: bool,
     drain: Option<Drain>,
+    access_log: Option<SharedLog>,
 }
 
 struct Drain {
@@ -97,7 +106,13 @@ impl Supervisor {
             tell,
             ready: false,
             drain: None,
+            access_log: None,
         }
+    }
+
+    /// Has servers made from now on tell `log`.
+    pub(crate) fn tell_requests(&mut self, log: Option<SharedLog>) {
+        self.access_log = log;
     }
 
     /// Starts the workers of a port.
@@ -361,7 +376,7 @@ impl Supervisor {
             let same = self.servers.iter().find(|(old, _)| old == http);
             let server = match same {
                 Some((_, server)) => server.clone(),
-                None => server(http).map_err(StartError::Http)?,
+                None => server(http, self.access_log.as_ref()).map_err(StartError::Http)?,
             };
             servers.push((http.clone(), server));
         }

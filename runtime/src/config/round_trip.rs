@@ -184,6 +184,7 @@ proptest! {
         let mut read = Config {
             cli_listen: config.cli_listen.clone(),
             metrics_listen: config.metrics_listen,
+            access_log: config.access_log.clone(),
             log: config.log,
             ..Config::default()
         };
