@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use testbed::client::{connect, http_get, ping};
-use testbed::netns::may_wire;
+use testbed::netns::{Netns, may_wire};
 use testbed::process::{Rights, Server};
 use testbed::wiring::{Options, SERVER_ADDRESS, Wiring};
 
@@ -74,22 +74,11 @@ impl Bed {
         }
     }
 
-    fn dial(&self) -> TcpStream {
-        let stream = self
-            .wiring
-            .pod()
-            .run(|| TcpStream::connect(METRICS))
-            .unwrap()
-            .unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream
-    }
-
     /// The samples, by name and labels.
     fn scrape(&self) -> BTreeMap<String, f64> {
         // Older answers may be given again for a tenth of a second.
         thread::sleep(runtime::metrics::PAGE_AGE_MAX);
-        let mut stream = self.dial();
+        let mut stream = dial(self.wiring.pod());
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
             .unwrap();
@@ -124,6 +113,12 @@ impl Bed {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+fn dial(pod: &Netns) -> TcpStream {
+    let stream = pod.run(|| TcpStream::connect(METRICS)).unwrap().unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
 }
 
 const SUB: &str = "interface=\"host-macvlan0.123\"";
@@ -197,9 +192,10 @@ fn clients_of_the_metrics_that_hang_or_flood_cost_no_packet() {
         return;
     }
     let bed = Bed::start();
+    let pod = bed.wiring.pod();
     let hanging: Vec<_> = (0..64)
         .map(|nth| {
-            let mut stream = bed.dial();
+            let mut stream = dial(pod);
             if nth % 2 == 0 {
                 let _ = stream.write(b"GET /metrics HTTP/1.1\r\nHo");
             }
@@ -211,7 +207,7 @@ fn clients_of_the_metrics_that_hang_or_flood_cost_no_packet() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    bed.dial()
+                    dial(pod)
                         .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
                         .unwrap();
                 }
