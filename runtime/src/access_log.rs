@@ -66,7 +66,10 @@ impl fmt::Display for AccessLogError {
 
 impl std::error::Error for AccessLogError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|error| error as _)
+        match &self.source {
+            Some(error) => Some(error),
+            None => None,
+        }
     }
 }
 
@@ -238,7 +241,7 @@ impl Opened {
             written: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         });
-        let mut writing = Writing {
+        let mut thread = Writing {
             to: self.to,
             path: self.path,
             queue: Arc::clone(&queue),
@@ -248,7 +251,7 @@ impl Opened {
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || {
-                writing.run(&stopped);
+                thread.run(&stopped);
                 drop(done);
             })?;
         Ok(Writer {

@@ -20,7 +20,7 @@ use crate::config::{Log, LogFormat, LogLevel};
 pub const REPEATS_MAX: u64 = 60;
 
 /// See [`REPEATS_MAX`].
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub const WINDOW: Duration = Duration::from_mins(1);
 
 /// The target of reports, which are not limited: there is at most one a place and [`WINDOW`].
 const REPORT: &str = "left-out";

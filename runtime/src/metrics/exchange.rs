@@ -1,7 +1,6 @@
 //! One connection to the metrics' socket: hyper over a stream that does not block.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::pin::Pin;
@@ -81,7 +80,7 @@ impl Write for Io {
 pub(super) fn answer(
     request: &Request<Incoming>,
     page: impl FnOnce() -> Option<Bytes>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Response<Full<Bytes>> {
     let (status, text) = if !matches!(*request.method(), Method::GET | Method::HEAD) {
         (
             StatusCode::METHOD_NOT_ALLOWED,
@@ -114,5 +113,5 @@ pub(super) fn answer(
         let allow = header::HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(header::ALLOW, allow);
     }
-    Ok(response)
+    response
 }

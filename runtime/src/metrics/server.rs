@@ -221,7 +221,7 @@ impl Serving {
         let source = Rc::clone(&self.source);
         let service = service_fn(move |request: Request<Incoming>| {
             let answer = answer(&request, || source.borrow_mut().page());
-            async move { answer as Result<_, Infallible> }
+            async move { Ok::<_, Infallible>(answer) }
         });
         let mut http = http1::Builder::new();
         http.keep_alive(false)

@@ -174,7 +174,7 @@ fn ask(address: SocketAddr, request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     // A request that is not read to its end is answered, and then reset.
-    let mut octets = [0; 65_536];
+    let mut octets = vec![0; 65_536];
     while let Ok(count @ 1..) = stream.read(&mut octets) {
         answer.extend_from_slice(&octets[..count]);
     }
