@@ -55,8 +55,10 @@ struct PortState {
 
 struct PortWorker {
     handle: WorkerHandle,
-    /// The kernel's index of the interface its rings are attached to.
+    /// The kernel's index of the interface its rings shall be attached to.
     attached: Option<u32>,
+    /// The last of which it said that they are.
+    confirmed: Option<u32>,
 }
 
 /// The supervisor's thread.
@@ -142,6 +144,7 @@ impl Supervisor {
             workers.push(PortWorker {
                 handle,
                 attached: None,
+                confirmed: None,
             });
         }
         for (nth, worker) in workers.iter().enumerate() {
@@ -233,6 +236,8 @@ impl Supervisor {
         };
         match event {
             WorkerEvent::Attached(group) => {
+                let worker = &mut self.ports[at].workers[nth];
+                worker.confirmed = worker.attached;
                 let link = self.ports[at].link.clone();
                 if let (Some(group), Some(link), 0) = (group, link, nth) {
                     for worker in self.ports[at].workers.iter_mut().skip(1) {
