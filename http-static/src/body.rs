@@ -148,6 +148,7 @@ impl Stream {
                 }
                 self.left -= asked;
                 self.flow.streaming.set(self.left > 0);
+                self.flow.share(&contents);
                 self.read_on(false);
                 let len = contents.len();
                 Poll::Ready(Some(Ok(Piece::file(contents, 0, len))))

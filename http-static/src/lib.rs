@@ -78,6 +78,7 @@ mod respond;
 mod serve;
 mod server;
 mod stats;
+mod stream;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -88,3 +89,4 @@ pub use latency::{LATENCY_EDGES, Latency};
 pub use options::{Limits, Options};
 pub use server::Server;
 pub use stats::{AccessLog, AccessRecord, CacheEntry, CacheStats, Stats};
+pub use stream::Stream;
