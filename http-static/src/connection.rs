@@ -131,6 +131,7 @@ where
             };
             if result.is_err_and(|error| error.is_parse()) {
                 add(&self.flow.local.thread.counters.malformed, 1);
+                self.flow.refused_by_hyper();
             }
             self.close();
         }
@@ -340,6 +341,7 @@ where
         if !over {
             return Poll::Pending;
         }
+        connection.flow.end();
         drop(connection.leave());
         Poll::Ready(())
     }
@@ -350,6 +352,7 @@ where
     S: Stream + Unpin + 'static,
 {
     fn drop(&mut self) {
+        self.flow.end(); // before the rest of its body goes
         drop(self.leave());
         self.count();
         let thread = &self.flow.local.thread;

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -241,6 +241,12 @@ pub struct Source {
         value_parser = clap::value_parser!(u16).range(..=i64::from(SPARE_INTERFACES_MAX))
     )]
     pub spare_interfaces: Option<u16>,
+    /// Serve metrics for Prometheus at /metrics there, for example 127.0.0.1:9482
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Operation")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Append a line for each request to FILE, in the combined format; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Operation")]
+    pub access_log: Option<PathBuf>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
@@ -352,6 +358,12 @@ impl Source {
         }
         if let Some(count) = self.spare_interfaces {
             config.spare_interfaces = Some(count);
+        }
+        if let Some(address) = self.metrics_listen {
+            config.metrics_listen = Some(address);
+        }
+        if let Some(path) = &self.access_log {
+            config.access_log = Some(path.clone());
         }
         if let Some(format) = self.log_format {
             config.log.format = format;

@@ -29,7 +29,8 @@
 //! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
 //! | `capture-dir` | the operator socket's folder | the folder `pcap trace` writes in |
 //! | `spare-interfaces` | `4` | workers of host interfaces that can be created while it runs, 0-64 |
-//! | `metrics-listen` | none | address and port of metrics; without effect in this version |
+//! | `metrics-listen` | none | address and port of metrics for Prometheus, `"127.0.0.1:9482"` |
+//! | `access-log` | none | file that gets a line for each request; `"-"` is standard output |
 //! | **`[log]`** | | |
 //! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
 //! | `format` | `"text"` | `"text"` or `"json"` |
@@ -109,9 +110,12 @@ pub struct Config {
     /// [`SPARE_INTERFACES_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spare_interfaces: Option<u16>,
-    /// Where metrics are served. No part of this version does; [`Config::warnings`] says so.
+    /// Where metrics are served, on a socket of the kernel's; `None`: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
+    /// The file that gets a line for each request, `-` for standard output; `None`: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<PathBuf>,
     /// What is logged, and how.
     #[serde(skip_serializing_if = "is_default")]
     pub log: Log,

@@ -1,6 +1,7 @@
 //! The desired state, the ways to write it down, and what turns it into running workers.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod args;
 pub mod assemble;
 pub mod capture;
@@ -14,6 +15,8 @@ pub mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
+pub mod log;
+pub mod metrics;
 pub mod notify;
 pub mod plan;
 pub mod privileges;

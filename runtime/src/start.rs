@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
-use crate::supervisor::{Reserve, Supervisor, server};
+use crate::supervisor::{Reserve, SharedLog, Supervisor, server};
 
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
 const SPARES: usize = 16;
@@ -33,6 +33,7 @@ pub struct Prepared {
     tcp: TcpConfig,
     capture_folder: Option<CaptureFolder>,
     spares: Vec<Sockets>,
+    access_log: Option<SharedLog>,
 }
 
 impl Prepared {
@@ -73,6 +74,7 @@ impl Prepared {
             tcp: TcpConfig::default(),
             capture_folder: None,
             spares,
+            access_log: None,
         })
     }
 
@@ -86,6 +88,11 @@ impl Prepared {
         self.capture_folder = Some(folder);
     }
 
+    /// Has every server tell `log` of its requests.
+    pub fn tell_requests(&mut self, log: SharedLog) {
+        self.access_log = Some(log);
+    }
+
     /// Starts the threads. They inherit this thread's privileges: give those up first.
     ///
     /// # Errors
@@ -96,7 +103,7 @@ impl Prepared {
             .config
             .http
             .iter()
-            .map(|http| Ok((http.clone(), server(http)?)))
+            .map(|http| Ok((http.clone(), server(http, self.access_log.as_ref())?)))
             .collect::<Result<_, _>>()
             .map_err(StartError::Http)?;
         let notify = Notify::new().map_err(StartError::System)?;
@@ -115,6 +122,7 @@ impl Prepared {
             notify.clone(),
             (orders, tell),
         );
+        supervisor.tell_requests(self.access_log);
         for (plan, devices) in self.ports {
             supervisor
                 .add_port(plan, devices)

@@ -5,6 +5,7 @@ mod links;
 mod ports;
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use af_packet::{Fanout, LinkInfo, LinkMonitor, Sockets};
@@ -28,14 +29,21 @@ use crate::worker::{Control, Listen, PingOrder, WorkerEvent, WorkerHandle};
 /// How long a worker may take to answer before it is left out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Is told of requests; shared by all servers.
+pub(crate) type SharedLog = Arc<dyn http_static::AccessLog>;
+
 /// What answers for `http`; starts its loader threads.
-pub(crate) fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeError> {
+pub(crate) fn server(
+    http: &HttpServer,
+    log: Option<&SharedLog>,
+) -> Result<http_static::Server, http_static::ServeError> {
     let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let mut options = http_static::Options::new(&http.www_root);
     options.cache_size = size(http.cache_size.0);
     options.max_age = Some(http.max_age.0);
     options.limits.keep_alive = Duration::from_secs(http.keepalive_timeout.0.into());
     options.limits.body_octets = http.max_req_body_size.0;
+    options.access_log = log.cloned();
     http_static::Server::new(options)
 }
 
@@ -51,8 +59,10 @@ struct PortWorker {
     /// Its number among all workers there ever were.
     number: usize,
     handle: WorkerHandle,
-    /// The kernel's index of the interface its rings are attached to.
+    /// The kernel's index of the interface its rings shall be attached to.
     attached: Option<u32>,
+    /// The last of which it said that they are.
+    confirmed: Option<u32>,
 }
 
 /// The supervisor's thread.
@@ -73,6 +83,7 @@ pub(crate) struct Supervisor {
     reserve: Reserve,
     /// The number of the next worker.
     next_worker: usize,
+    access_log: Option<SharedLog>,
 }
 
 /// What is kept for later.
@@ -120,7 +131,13 @@ impl Supervisor {
             capture: None,
             reserve,
             next_worker: 0,
+            access_log: None,
         }
+    }
+
+    /// Has servers made from now on tell `log`.
+    pub(crate) fn tell_requests(&mut self, log: Option<SharedLog>) {
+        self.access_log = log;
     }
 
     fn listeners(&self) -> Vec<Listen> {
@@ -189,6 +206,8 @@ impl Supervisor {
         };
         match event {
             WorkerEvent::Attached(group) => {
+                let worker = &mut self.ports[at].workers[nth];
+                worker.confirmed = worker.attached;
                 let link = self.ports[at].link.clone();
                 if let (Some(group), Some(link), 0) = (group, link, nth) {
                     for worker in self.ports[at].workers.iter_mut().skip(1) {
@@ -327,7 +346,7 @@ impl Supervisor {
             let same = self.servers.iter().find(|(old, _)| old == http);
             let server = match same {
                 Some((_, server)) => server.clone(),
-                None => server(http).map_err(StartError::Http)?,
+                None => server(http, self.access_log.as_ref()).map_err(StartError::Http)?,
             };
             servers.push((http.clone(), server));
         }

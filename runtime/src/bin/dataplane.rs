@@ -7,7 +7,7 @@ use std::path::Path;
 #[cfg(feature = "demo")]
 use std::process::Command;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser as _;
 use runtime::args::{Action, Args, Check, Ctl, Ready, Source};
@@ -15,13 +15,11 @@ use runtime::capture::folder::CaptureFolder;
 use runtime::cli::listen::{self, Listener};
 use runtime::cli::operator::Operator;
 use runtime::cli::server::Server;
-use runtime::config::{Log, LogFormat, LogLevel};
 use runtime::ready::{self, ReadyFile, ReadyFileError};
 use runtime::words::Word;
-use runtime::{Event, Prepared, Runtime, ctl, privileges};
+use runtime::{Event, Prepared, Runtime, access_log, ctl, log, metrics, privileges};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing_subscriber::filter::LevelFilter;
 
 /// Exit status for what the caller can mend: a wrong configuration, a missing right.
 const BAD_INPUT: u8 = 2;
@@ -73,7 +71,8 @@ fn serve(source: &Source) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return complain(&error),
     };
-    log_to_stderr(loaded.config.log);
+    let started = SystemTime::now();
+    let limit = log::to_stderr(loaded.config.log);
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
@@ -88,6 +87,10 @@ fn serve(source: &Source) -> ExitCode {
         Ok(ready_file) => ready_file,
         Err(error) => return complain(&error),
     };
+    let (metrics_listen, access_log) = (
+        loaded.config.metrics_listen,
+        loaded.config.access_log.clone(),
+    );
     let mut prepared = match Prepared::open(loaded.config) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
@@ -118,6 +121,14 @@ fn serve(source: &Source) -> ExitCode {
             Err(error) => tracing::info!("no captures: {}", sentence(&error)),
         }
     }
+    let metrics_listen = match metrics_listen.map(metrics::Listener::bind).transpose() {
+        Ok(listener) => listener,
+        Err(error) => return complain(&error),
+    };
+    let access_log = match access_log.as_deref().map(access_log::open).transpose() {
+        Ok(opened) => opened,
+        Err(error) => return complain(&error),
+    };
     if let Err(error) = privileges::give_up() {
         return complain(&error);
     }
@@ -126,6 +137,13 @@ fn serve(source: &Source) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
+    let access_log = match access_log.map(access_log::Opened::start).transpose() {
+        Ok(writer) => writer,
+        Err(error) => return complain(&error),
+    };
+    if let Some(writer) = &access_log {
+        prepared.tell_requests(writer.queue());
+    }
     let runtime = match prepared.start() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
@@ -136,11 +154,23 @@ fn serve(source: &Source) -> ExitCode {
         Operator::new(runtime.controller().clone())
             .and_then(|operator| Server::start(listener, operator))
     });
-    match operators.transpose() {
-        // Operators are served until the end of this.
-        Ok(_operators) => follow(runtime, signals, source, ready_file),
-        Err(error) => complain(&error),
-    }
+    let scrapers = metrics_listen.map(|listener| {
+        tracing::info!("metrics: http://{}/metrics", listener.address()?);
+        let sources = metrics::Sources {
+            started,
+            access_log: access_log.as_ref().map(access_log::Writer::queue),
+            limit: limit.clone(),
+        };
+        metrics::Server::start(listener, runtime.controller().clone(), sources)
+    });
+    let code = match (operators.transpose(), scrapers.transpose()) {
+        // Operators and scrapers are served until the end of this.
+        (Ok(_operators), Ok(_scrapers)) => follow(runtime, signals, source, ready_file, &limit),
+        (Err(error), _) | (_, Err(error)) => complain(&error),
+    };
+    drop(access_log); // the last lines
+    limit.report();
+    code
 }
 
 /// The operator socket where nobody said where; none, if it can be nowhere.
@@ -192,7 +222,9 @@ fn follow(
     mut signals: Signals,
     source: &Source,
     mut ready_file: Option<ReadyFile>,
+    limit: &log::Limit,
 ) -> ExitCode {
+    let window = crossbeam_channel::tick(log::WINDOW);
     let (tell_signal, told) = crossbeam_channel::unbounded();
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
@@ -211,6 +243,7 @@ fn follow(
                 tracing::info!("{name}: finishing what is being served");
                 break ExitCode::SUCCESS;
             }
+            recv(window) -> _ => limit.report(),
             recv(runtime.events()) -> event => match event {
                 Ok(Event::Waiting(what)) => tracing::warn!("{what}"),
                 Ok(Event::Notice(what)) => tracing::warn!("{what}"),
@@ -290,26 +323,6 @@ fn reload(runtime: &Runtime, source: &Source) {
     match outcome {
         Ok(()) => tracing::info!("SIGHUP: the configuration was read and applied"),
         Err(why) => tracing::error!("SIGHUP: nothing was changed: {why}"),
-    }
-}
-
-fn log_to_stderr(log: Log) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr);
-    match log.format {
-        LogFormat::Text => {
-            let ansi = io::IsTerminal::is_terminal(&io::stderr());
-            builder.with_target(false).with_ansi(ansi).init();
-        }
-        LogFormat::Json => builder.json().init(),
     }
 }
 

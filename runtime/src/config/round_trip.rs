@@ -190,6 +190,7 @@ proptest! {
             capture_dir: config.capture_dir.clone(),
             spare_interfaces: config.spare_interfaces,
             metrics_listen: config.metrics_listen,
+            access_log: config.access_log.clone(),
             log: config.log,
             ..Config::default()
         };

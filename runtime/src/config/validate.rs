@@ -76,11 +76,6 @@ impl Config {
     /// What is allowed and probably not meant, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some(address) = self.metrics_listen {
-            warnings.push(format!(
-                "metrics-listen {address}: this version serves no metrics"
-            ));
-        }
         let down = self
             .all_interfaces()
             .filter(|i| !i.up() && !i.addresses().is_empty());

@@ -46,6 +46,7 @@ impl Supervisor {
                 number,
                 handle,
                 attached: None,
+                confirmed: None,
             });
         }
         for (nth, worker) in workers.iter().enumerate() {
