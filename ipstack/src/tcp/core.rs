@@ -14,6 +14,7 @@ use super::config::{MTU_MIN, TcpConfig};
 use super::conn::{Conn, Shared, State, Tcb};
 use super::handle::ConnectionInfo;
 use super::handshake::HalfOpen;
+use super::hash_key::HashKey;
 use super::isn::Secrets;
 use super::limit::RateLimit;
 use super::listen::{Connection, Listeners, SharedService};
@@ -149,15 +150,19 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(shared: Rc<Shared>, interfaces: SharedInterfaces, secrets: Secrets) -> Self {
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        interfaces: SharedInterfaces,
+        [isn, cookie, table, sources]: [HashKey; 4],
+    ) -> Self {
         let config = &shared.config;
         Self {
-            table: Table::new(secrets.table),
-            sources: Sources::new(secrets.sources),
+            table: Table::new(table),
+            sources: Sources::new(sources),
             resets: RateLimit::new(config.resets_per_second),
             challenges: RateLimit::new(config.resets_per_second),
             interfaces,
-            secrets,
+            secrets: Secrets::new([isn, cookie]),
             shared,
             engine: Engine::default(),
             flows: Slab::new(),
