@@ -49,6 +49,8 @@ struct PortWorker {
     handle: WorkerHandle,
     /// The kernel's index of the interface its rings are attached to.
     attached: Option<u32>,
+    /// The worker said that it is.
+    serving: bool,
 }
 
 /// The supervisor's thread.
@@ -127,6 +129,7 @@ impl Supervisor {
             workers.push(PortWorker {
                 handle,
                 attached: None,
+                serving: false,
             });
         }
         for (nth, worker) in workers.iter().enumerate() {
@@ -218,6 +221,7 @@ impl Supervisor {
         };
         match event {
             WorkerEvent::Attached(group) => {
+                self.ports[at].workers[nth].serving = true;
                 let link = self.ports[at].link.clone();
                 if let (Some(group), Some(link), 0) = (group, link, nth) {
                     for worker in self.ports[at].workers.iter_mut().skip(1) {
