@@ -17,6 +17,7 @@ use crate::config::{
     RingVersion, Route, Seconds, SubInterface, ipv4, vlan_id,
 };
 use crate::error::{ConfigError, LoadError};
+use crate::sandbox::{self, Sandbox};
 use crate::startup_conf::{self, Note};
 use crate::vpp_conf;
 
@@ -241,6 +242,14 @@ pub struct Source {
     /// Keep a file that tells `dataplane ready FILE` whether the server is ready
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub ready_file: Option<PathBuf>,
+    /// Leave FOLDER within reach of the running server, beside its www-roots and the folders of its
+    /// configuration files: for www-roots that come later or are replaced
+    #[arg(long, value_name = "FOLDER", help_heading = "Operation")]
+    pub allow_read: Vec<PathBuf>,
+    /// Do without seccomp and Landlock, to debug: whoever takes over the server then has all system
+    /// calls and all files of its user
+    #[arg(long, help_heading = "Operation")]
+    pub no_sandbox: bool,
     /// Log less: -q warnings and errors, -qq errors
     #[arg(
         short, long, action = ArgAction::Count, conflicts_with = "verbose",
@@ -331,6 +340,33 @@ impl Source {
         let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         notes.extend(config.warnings());
         Ok(Loaded { config, notes })
+    }
+
+    /// What the server has to reach after its start: the files of this source, to read them again,
+    /// and the www-roots.
+    pub fn sandbox(&self, config: &Config) -> Sandbox {
+        let mut sandbox = Sandbox::new();
+        for file in [&self.startup_config, &self.vpp_config, &self.config]
+            .into_iter()
+            .flatten()
+        {
+            sandbox.read_beside(file);
+        }
+        // The startup-config a vpp.conf names; it was readable when it was loaded.
+        let vpp_conf = self.vpp_config.as_deref().and_then(|path| {
+            let text = read_file(path).ok()?;
+            vpp_conf::parse(&text, &path.display().to_string()).ok()
+        });
+        if let Some(file) = vpp_conf.and_then(|conf| conf.startup_config) {
+            sandbox.read_beside(&file);
+        }
+        for server in &config.http {
+            sandbox.read(&server.www_root);
+        }
+        for folder in &self.allow_read {
+            sandbox.read(folder);
+        }
+        sandbox
     }
 
     /// What the flags for all sources say goes before what a file says.
@@ -431,7 +467,13 @@ pub(crate) fn read_file(path: &Path) -> Result<String, LoadError> {
         String::from_utf8(octets)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
     };
-    read().map_err(|source| LoadError::Read {
+    let explain = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied if !sandbox::reaches(path) => {
+            io::Error::new(error.kind(), format!("it {}", sandbox::OUT_OF_REACH))
+        }
+        _ => error,
+    };
+    read().map_err(explain).map_err(|source| LoadError::Read {
         file: path.to_owned(),
         source,
     })

@@ -17,6 +17,7 @@ pub mod notify;
 pub mod plan;
 pub mod privileges;
 pub mod ready;
+pub mod sandbox;
 pub mod snapshot;
 pub mod spin;
 pub mod start;

@@ -18,6 +18,7 @@ use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
 use crate::supervisor::{Supervisor, server};
+use crate::worker::processors;
 
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
 const SPARES: usize = 16;
@@ -40,6 +41,7 @@ impl Prepared {
     pub fn open(config: Config) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         config.check_host().map_err(StartError::Config)?;
+        processors();
         let mut numbers = Numbers::default();
         let mut ports = Vec::new();
         for host in &config.interfaces {

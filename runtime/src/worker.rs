@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -261,12 +261,16 @@ enum Until {
 /// sign when slots come free.
 const TX_RETRY: Duration = Duration::from_micros(200);
 
-/// Processors of the machine; who sends frames need not be kept to ours.
-fn processors() -> usize {
-    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
-    online
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(1)
+/// Processors of the machine; who sends frames need not be kept to ours. The first call, before
+/// the process is confined, reads it from a file.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| {
+        let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+        online
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(1)
+    })
 }
 
 /// Turns a change may wait for resets of connections it ends. What is left then ends without one.

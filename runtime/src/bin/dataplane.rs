@@ -17,6 +17,7 @@ use runtime::cli::operator::Operator;
 use runtime::cli::server::Server;
 use runtime::config::{Log, LogFormat, LogLevel};
 use runtime::ready::{self, ReadyFile, ReadyFileError};
+use runtime::sandbox::{Landlock, Sandbox, SandboxError};
 use runtime::words::Word;
 use runtime::{Event, Prepared, Runtime, ctl, privileges};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -78,6 +79,7 @@ fn serve(source: &Source) -> ExitCode {
         tracing::warn!("{note}");
     }
     let cli_listen = loaded.config.cli_listen.clone();
+    let sandbox = source.sandbox(&loaded.config);
     let ready_file = match source
         .ready_file
         .as_deref()
@@ -107,6 +109,9 @@ fn serve(source: &Source) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
+    if let Err(error) = confine(source, sandbox, listener.as_ref()) {
+        return complain(&error);
+    }
     let runtime = match prepared.start() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
@@ -122,6 +127,36 @@ fn serve(source: &Source) -> ExitCode {
         Ok(_operators) => follow(runtime, signals, source, ready_file),
         Err(error) => complain(&error),
     }
+}
+
+/// Leaves the running server what it needs, and says so when that is more than usual.
+fn confine(
+    source: &Source,
+    mut sandbox: Sandbox,
+    listener: Option<&Listener>,
+) -> Result<(), SandboxError> {
+    if source.no_sandbox {
+        tracing::warn!(
+            "--no-sandbox: whoever takes over this process has every system call and file of its \
+             user"
+        );
+        return Ok(());
+    }
+    if let Some(folder) = listener.and_then(|listener| listener.path().parent()) {
+        sandbox.make_in(folder); // to remove the socket in the end
+    }
+    if let Ok(program) = std::env::current_exe() {
+        sandbox.read(&program); // for the backtrace of a panic
+    }
+    match sandbox.confine()?.landlock {
+        Landlock::Full => tracing::debug!("confined by seccomp and Landlock"),
+        Landlock::Partial => tracing::debug!("confined by seccomp and by what Landlock has here"),
+        Landlock::Missing => tracing::info!(
+            "confined by seccomp; this kernel has no Landlock, so only permissions keep this \
+             process from other files"
+        ),
+    }
+    Ok(())
 }
 
 /// The operator socket where nobody said where; none, if it can be nowhere.

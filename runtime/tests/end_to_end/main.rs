@@ -15,6 +15,7 @@ mod http;
 mod links;
 mod load;
 mod network;
+mod privileges;
 mod start;
 mod stop;
 mod vlans;
