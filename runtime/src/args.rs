@@ -3,6 +3,7 @@
 //! What `serve` runs comes from one source: flags, VPP's `startup.conf`, VPP's `vpp.conf`, or TOML.
 //! All four become a [`Config`] in [`Source::load`].
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
@@ -17,6 +18,7 @@ use crate::config::{
     RingVersion, Route, Seconds, SubInterface, ipv4, vlan_id,
 };
 use crate::error::{ConfigError, LoadError};
+use crate::launch::{PACKET_FD, User};
 use crate::sandbox::{self, Sandbox};
 use crate::startup_conf::{self, Note};
 use crate::vpp_conf;
@@ -71,6 +73,11 @@ pub enum Action {
     Demo(Demo),
     /// Check a configuration without running it
     Check(Check),
+    /// Open packet sockets, give up every right, and become COMMAND
+    ///
+    /// For a server that never has a capability: `dataplane open-sockets --user 10000 -- dataplane
+    /// serve ...`. COMMAND finds the sockets by their numbers in `DATAPLANE_PACKET_FD`.
+    OpenSockets(OpenSockets),
     /// Ask a running server, or change what it does
     ///
     /// With COMMAND: does it, and exits with 1 if it failed. Without: reads commands from the
@@ -127,6 +134,22 @@ pub struct Ready {
     /// The server's ready file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `dataplane open-sockets`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OpenSockets {
+    /// Sockets to open: three for each worker, and two more for each time an interface that several
+    /// workers share may be deleted and made again
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub count: u16,
+    /// User and group to become, in numbers; only root can
+    #[arg(long, value_name = "UID[:GID]", value_parser = User::parse)]
+    pub user: Option<User>,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// `dataplane completions`.
@@ -242,6 +265,13 @@ pub struct Source {
     /// Keep a file that tells `dataplane ready FILE` whether the server is ready
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub ready_file: Option<PathBuf>,
+    /// Take this inherited packet socket instead of opening one; may be given several times, and
+    /// three are needed for each worker. systemd's `LISTEN_FDS` will do, too
+    #[arg(
+        long, value_name = "N", env = PACKET_FD, value_delimiter = ',',
+        help_heading = "Operation"
+    )]
+    pub packet_fd: Vec<i32>,
     /// Leave FOLDER within reach of the running server, beside its www-roots and the folders of its
     /// configuration files: for www-roots that come later or are replaced
     #[arg(long, value_name = "FOLDER", help_heading = "Operation")]

@@ -6,7 +6,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use af_packet::{Device, LinkMonitor, Options, RxVersion, Sockets};
+use af_packet::{Device, LinkMonitor, Options, RxVersion};
 use crossbeam_channel::{Receiver, unbounded};
 use ipstack::tcp::TcpConfig;
 
@@ -17,11 +17,9 @@ use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
+use crate::sockets::SocketSource;
 use crate::supervisor::{Supervisor, server};
 use crate::worker::processors;
-
-/// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
-const SPARES: usize = 16;
 
 /// Open sockets and mapped rings; nothing runs yet, and nothing more needs a capability.
 #[derive(Debug)]
@@ -39,6 +37,14 @@ impl Prepared {
     /// # Errors
     /// One sentence naming the thing and the fix; nothing is left behind.
     pub fn open(config: Config) -> Result<Self, StartError> {
+        Self::open_with(config, SocketSource::Open)
+    }
+
+    /// As [`Self::open`], with sockets from `source`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(config: Config, mut source: SocketSource) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         config.check_host().map_err(StartError::Config)?;
         processors();
@@ -47,11 +53,11 @@ impl Prepared {
         for host in &config.interfaces {
             let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
             let options = ring_options(host);
-            let spares = if host.workers > 1 { SPARES } else { 0 };
             let mut devices = Vec::new();
             for _ in 0..host.workers {
-                let sockets =
-                    Sockets::open_with_spares(&host.name, spares).map_err(StartError::Rings)?;
+                let sockets = source
+                    .take(&host.name, host.workers > 1)
+                    .map_err(StartError::Rings)?;
                 let device = sockets
                     .map(plan.port.index, &options)
                     .map_err(StartError::Rings)?;

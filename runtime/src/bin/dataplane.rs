@@ -18,8 +18,9 @@ use runtime::cli::server::Server;
 use runtime::config::{Log, LogFormat, LogLevel};
 use runtime::ready::{self, ReadyFile, ReadyFileError};
 use runtime::sandbox::{Landlock, Sandbox, SandboxError};
+use runtime::sockets::SocketSource;
 use runtime::words::Word;
-use runtime::{Event, Prepared, Runtime, ctl, privileges};
+use runtime::{Event, Prepared, Runtime, ctl, launch, privileges};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing_subscriber::filter::LevelFilter;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Action::Demo(demo) => demonstrate(demo.keep),
         Action::Check(check) => self::check(&check),
+        Action::OpenSockets(args) => {
+            complain(&launch::open_sockets(args.count, args.user, &args.command))
+        }
         Action::Ctl(ctl) => control(&ctl),
         Action::Ready(ready) => look_whether_ready(&ready),
         Action::Completions(completions) => printed(completions.print(&mut io::stdout())),
@@ -89,7 +93,11 @@ fn serve(source: &Source) -> ExitCode {
         Ok(ready_file) => ready_file,
         Err(error) => return complain(&error),
     };
-    let prepared = match Prepared::open(loaded.config) {
+    let sockets = match SocketSource::find(&source.packet_fd, &loaded.config) {
+        Ok(sockets) => sockets,
+        Err(error) => return complain(&error),
+    };
+    let prepared = match Prepared::open_with(loaded.config, sockets) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };

@@ -236,3 +236,157 @@ fn every_command_of_operators_works_confined() {
     }
     bed.check();
 }
+
+/// A copy of the program that any user may execute.
+fn program(site: &Site) -> std::path::PathBuf {
+    let copy = site.www().with_file_name("dataplane");
+    fs::copy(env!("CARGO_BIN_EXE_dataplane"), &copy).unwrap();
+    copy
+}
+
+/// The same flags for another program.
+fn flags_of(program: &std::path::Path, site: &Site, more: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(site.flags(more).get_args());
+    command
+}
+
+fn serves(wiring: testbed::wiring::Wiring, site: Site, mut server: Server) {
+    let ready = server
+        .wait_until_ready(SOON)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let bed = Bed {
+        server,
+        wiring,
+        site,
+        ready,
+    };
+    bed.check();
+    check_confined(&bed.server);
+    let user = of_each_thread(&bed.server, "Uid:");
+    assert!(
+        user.iter().all(|uid| uid.starts_with("10000\t10000\t")),
+        "{user:?}"
+    );
+}
+
+#[test]
+fn a_file_capability_is_enough() {
+    let Some((wiring, site)) = nothing_yet() else {
+        return;
+    };
+    let program = program(&site);
+    let set = Command::new("setcap")
+        .arg("cap_net_raw+ep")
+        .arg(&program)
+        .status();
+    if !set.is_ok_and(|status| status.success()) {
+        let ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!ci, "setcap is missing (libcap2-bin)");
+        println!("skipped: needs setcap and file capabilities");
+        return;
+    }
+    let command = flags_of(&program, &site, &[]);
+    let server = Server::start(wiring.pod(), command, Rights::ByFile { id: USER }).unwrap();
+    serves(wiring, site, server);
+}
+
+#[test]
+fn without_any_capability_it_says_what_is_missing() {
+    let Some((wiring, site)) = nothing_yet() else {
+        return;
+    };
+    let command = site.flags(&[]);
+    let mut server = Server::start(wiring.pod(), command, Rights::ByFile { id: USER }).unwrap();
+    let status = server.wait(SOON).unwrap().unwrap();
+    assert_eq!(status.code(), Some(2));
+    hear(&server, "macvlan0: opening the ring needs CAP_NET_RAW");
+}
+
+/// `open-sockets`, as root, with its own options; what it becomes has no right at all.
+fn launched(site: &Site, count: u16, shell: Option<&str>, more: &[&str]) -> Command {
+    let program = program(site);
+    let mut command = dataplane(&["open-sockets", "--user", "10000", "--count"]);
+    command.arg(count.to_string()).arg("--");
+    if let Some(script) = shell {
+        command.args(["/bin/sh", "-c", script, "sh"]);
+    }
+    let server = flags_of(&program, site, more);
+    command.arg(server.get_program()).args(server.get_args());
+    command
+}
+
+#[test]
+fn sockets_a_parent_opened_need_no_capability_at_all() {
+    let Some((wiring, site)) = nothing_yet() else {
+        return;
+    };
+    let command = launched(&site, 3, None, &[]);
+    let server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
+    serves(wiring, site, server);
+}
+
+#[test]
+fn sockets_come_by_listen_fds_too() {
+    let Some((wiring, site)) = nothing_yet() else {
+        return;
+    };
+    let script = "[ \"$DATAPLANE_PACKET_FD\" = 3,4,5 ] || exit 9; unset DATAPLANE_PACKET_FD; \
+                  LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=packet:packet:packet exec \"$@\"";
+    let command = launched(&site, 3, Some(script), &[]);
+    let server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
+    serves(wiring, site, server);
+}
+
+#[test]
+fn workers_that_share_an_interface_outlive_it_by_the_spares_a_parent_opened() {
+    let Some((wiring, site)) = nothing_yet() else {
+        return;
+    };
+    // Two workers, and one spare pair for each.
+    let command = launched(&site, 10, None, &["--workers", "2"]);
+    let mut server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
+    let ready = server.wait_until_ready(SOON).unwrap();
+    let bed = Bed {
+        server,
+        wiring,
+        site,
+        ready,
+    };
+    bed.check();
+    bed.pod_links().delete(testbed::wiring::POD_DEVICE).unwrap();
+    bed.hear("there is no such interface; waiting for it");
+    let mut node = testbed::link::Links::open(bed.wiring.node()).unwrap();
+    node.add_macvlan(
+        testbed::wiring::NODE_DEVICE,
+        testbed::wiring::POD_DEVICE,
+        bed.wiring.pod(),
+    )
+    .unwrap();
+    bed.pod_links().set_up(testbed::wiring::POD_DEVICE).unwrap();
+    bed.wait_until_answered();
+    check_page(&bed.get("/index.html"));
+}
+
+#[test]
+fn wrong_descriptors_are_refused_by_number() {
+    let Some((wiring, site)) = nothing_yet() else {
+        return;
+    };
+    for (more, says) in [
+        (
+            ["--packet-fd", "0"],
+            "1 packet sockets were passed, and 1 workers need 3",
+        ),
+        (
+            ["--packet-fd", "0,1,2"],
+            "descriptor 0 is no raw packet socket",
+        ),
+        (["--packet-fd", "700,701,702"], "descriptor 700 is not open"),
+    ] {
+        let mut server = start(&wiring, site.flags(&more));
+        let status = server.wait(SOON).unwrap().unwrap();
+        assert_eq!(status.code(), Some(2), "{more:?}");
+        hear(&server, says);
+    }
+}
