@@ -104,6 +104,13 @@ where
         }
     }
 
+    /// What the peer asked for last, for messages: `GET /index.html`. Nothing before it asked.
+    pub fn request(&self) -> Option<String> {
+        let request = self.flow.request.try_borrow().ok()?;
+        let (method, uri) = request.as_ref()?;
+        Some(format!("{method} {uri}"))
+    }
+
     /// Runs hyper as far as it gets, then closes the stream. Ready when that is done.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Phase::Serving(http) = &mut self.phase {

@@ -1,10 +1,12 @@
 //! What the parts of one connection tell each other.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use http::{Method, Uri};
 
 use crate::head::Fault;
 use crate::local::Local;
@@ -40,6 +42,8 @@ pub(crate) struct Flow {
     /// Octets read from and written to the stream.
     pub(crate) octets_in: Cell<u64>,
     pub(crate) octets_out: Cell<u64>,
+    /// The latest request, for messages.
+    pub(crate) request: RefCell<Option<(Method, Uri)>>,
 }
 
 impl Flow {
@@ -65,6 +69,7 @@ impl Flow {
             blocked: Cell::new(None),
             octets_in: Cell::new(0),
             octets_out: Cell::new(0),
+            request: RefCell::new(None),
         }
     }
 

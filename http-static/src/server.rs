@@ -114,6 +114,11 @@ impl Server {
         }
     }
 
+    /// The directory served.
+    pub fn www_root(&self) -> &std::path::Path {
+        &self.shared.options.www_root
+    }
+
     /// Whether both are handles of one server.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
