@@ -21,7 +21,7 @@ use crate::stats::{CacheEntry, Stats};
 use crate::{Connection, Options, ServeError};
 
 /// Octets hyper may hold for writing before it stops asking for more; also more than any head.
-const HYPER_BUFFER: usize = 128 << 10;
+pub(crate) const HYPER_BUFFER: usize = 128 << 10;
 
 /// A static file server. Clones are handles to the same one: give each worker its own.
 ///

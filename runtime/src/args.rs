@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use dataplane::MacAddr;
+use ipstack::tcp::TcpConfig;
 
 use crate::config::{
     ByteSize, CONFIG_FILE_MAX, Config, HostInterface, HttpServer, Ipv4Prefix, LogFormat, LogLevel,
@@ -265,6 +266,21 @@ pub struct Source {
     /// Keep a file that tells `dataplane ready FILE` whether the server is ready
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub ready_file: Option<PathBuf>,
+    /// Print every limit and the most memory the server can take, and exit
+    #[arg(
+        long, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "text", help_heading = "Operation"
+    )]
+    pub print_limits: Option<LogFormat>,
+    /// TCP connections at most, of each worker [default: 65536]
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24),
+        help_heading = "Operation"
+    )]
+    pub connections_max: Option<u32>,
+    /// Memory for TCP's buffers, of each worker, for example 64m [default: 512m]
+    #[arg(long, value_name = "SIZE", help_heading = "Operation")]
+    pub tcp_memory: Option<ByteSize>,
     /// Take this inherited packet socket instead of opening one; may be given several times, and
     /// three are needed for each worker. systemd's `LISTEN_FDS` will do, too
     #[arg(
@@ -370,6 +386,20 @@ impl Source {
         let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         notes.extend(config.warnings());
         Ok(Loaded { config, notes })
+    }
+
+    /// TCP's limits of each worker.
+    pub fn tcp(&self) -> TcpConfig {
+        let mut tcp = TcpConfig::default();
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(count) = self.connections_max {
+            tcp.connections_max = number(count.into());
+            tcp.connections_per_source_max = tcp.connections_max.div_ceil(2);
+        }
+        if let Some(size) = self.tcp_memory {
+            tcp.buffers_max = number(size.0);
+        }
+        tcp
     }
 
     /// What the server has to reach after its start: the files of this source, to read them again,

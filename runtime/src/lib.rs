@@ -14,6 +14,7 @@ pub mod event;
 pub mod fuzzing;
 pub mod http;
 pub mod launch;
+pub mod limits;
 pub mod notify;
 pub mod plan;
 pub mod privileges;

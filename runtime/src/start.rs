@@ -121,7 +121,7 @@ impl Prepared {
     }
 }
 
-fn ring_options(host: &HostInterface) -> Options {
+pub(crate) fn ring_options(host: &HostInterface) -> Options {
     let mut options = match host.ring.version {
         None => Options::default(),
         Some(RingVersion::V2) => Options::v2(),

@@ -16,6 +16,7 @@ use runtime::cli::listen::{self, Listener};
 use runtime::cli::operator::Operator;
 use runtime::cli::server::Server;
 use runtime::config::{Log, LogFormat, LogLevel};
+use runtime::limits::Limits;
 use runtime::ready::{self, ReadyFile, ReadyFileError};
 use runtime::sandbox::{Landlock, Sandbox, SandboxError};
 use runtime::sockets::SocketSource;
@@ -78,6 +79,13 @@ fn serve(source: &Source) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return complain(&error),
     };
+    if let Some(format) = source.print_limits {
+        let limits = Limits::of(&loaded.config, &source.tcp());
+        return printed(match format {
+            LogFormat::Text => write!(io::stdout(), "{limits}"),
+            LogFormat::Json => writeln!(io::stdout(), "{}", limits.to_json()),
+        });
+    }
     log_to_stderr(loaded.config.log);
     for note in &loaded.notes {
         tracing::warn!("{note}");
@@ -97,10 +105,11 @@ fn serve(source: &Source) -> ExitCode {
         Ok(sockets) => sockets,
         Err(error) => return complain(&error),
     };
-    let prepared = match Prepared::open_with(loaded.config, sockets) {
+    let mut prepared = match Prepared::open_with(loaded.config, sockets) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };
+    *prepared.tcp() = source.tcp();
     // Before privileges are given up, which the folder may ask for.
     let listener = match cli_listen {
         None => default_listener(),

@@ -12,6 +12,7 @@ mod bad_input;
 mod bed;
 mod demo;
 mod http;
+mod limits;
 mod links;
 mod load;
 mod network;
