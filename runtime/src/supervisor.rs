@@ -455,3 +455,6 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,14 +164,10 @@ impl WorkerHandle {
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let (number, events) = (setup.number, setup.events.clone());
             let supervisor = setup.supervisor.clone();
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(setup, messages, bell)));
-            let died = match outcome {
-                Ok(Ok(())) => return,
-                Ok(Err(message)) => message,
-                Err(_) => "it panicked; the message is above".to_owned(),
-            };
-            let _ = events.send((number, WorkerEvent::Died(died)));
-            supervisor.ring();
+            if let Some(died) = death(|| run(setup, messages, bell)) {
+                let _ = events.send((number, WorkerEvent::Died(died)));
+                supervisor.ring();
+            }
         })?;
         Ok(Self {
             control,
@@ -208,6 +204,14 @@ impl WorkerHandle {
 impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Why `work` ended, if it was not told to.
+fn death(work: impl FnOnce() -> Result<(), String>) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(ended) => ended.err(),
+        Err(_) => Some("it panicked; the message is above".to_owned()),
     }
 }
 
@@ -539,5 +543,18 @@ impl Worker {
             }
             Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_panics_or_fails_died_and_one_that_was_told_to_end_did_not() {
+        assert_eq!(death(|| Ok(())), None);
+        assert_eq!(death(|| Err("no rings".to_owned())).unwrap(), "no rings");
+        let died = death(|| panic!("on purpose")).unwrap();
+        assert_eq!(died, "it panicked; the message is above");
     }
 }
