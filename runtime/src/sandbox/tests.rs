@@ -116,6 +116,9 @@ fn run(case: &str, folder: &Path, confined: Confined) {
 fn files(folder: &Path, confined: Confined) {
     let page = folder.join("www/page");
     assert_eq!(std::fs::read_to_string(&page).unwrap(), "Welcome");
+    let mut octet = [0];
+    let mut random = std::fs::File::open("/dev/urandom").unwrap();
+    std::io::Read::read_exact(&mut random, &mut octet).unwrap();
     let made = folder.join("sock/made");
     std::fs::write(&made, "text").unwrap();
     std::fs::write(&made, "again").unwrap();
