@@ -60,6 +60,8 @@ pub(crate) struct Flow {
     pub(crate) course: Cell<Course>,
     /// Part of the response's body is not read yet.
     pub(crate) streaming: Cell<bool>,
+    /// The latest request, for messages, while hyper is there.
+    pub(crate) request: RefCell<Option<(Method, Uri)>>,
     /// The request, while there is a log to tell of it.
     asked: RefCell<Option<Box<Asked>>>,
 }
@@ -118,6 +120,7 @@ impl Flow {
             course: Cell::new(Course::None),
             streaming: Cell::new(false),
             asked: RefCell::default(),
+            request: RefCell::new(None),
         }
     }
 

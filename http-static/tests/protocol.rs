@@ -543,7 +543,7 @@ fn a_response_that_is_cut_short_is_logged_as_such_and_not_measured() {
     let folder = page();
     let journal = std::sync::Arc::new(Journal::default());
     let server = folder.server_with(|options| options.access_log = Some(journal.clone()));
-    folder.write("large", &vec![b'x'; 4 << 20]);
+    folder.write("large", vec![b'x'; 4 << 20]);
     let mut peer = Peer::new(&server);
     peer.get("/");
     peer.client.set_room(Some(100_000));
@@ -563,7 +563,7 @@ fn a_response_that_is_cut_short_is_logged_as_such_and_not_measured() {
 fn every_response_is_measured_once_also_pipelined_and_streamed() {
     let folder = page();
     let server = folder.server();
-    folder.write("large", &vec![b'x'; 4 << 20]);
+    folder.write("large", vec![b'x'; 4 << 20]);
     let mut peer = Peer::new(&server);
     peer.get("/");
     peer.get("/large");

@@ -15,13 +15,17 @@ pub mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
+pub mod launch;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod plan;
 pub mod privileges;
 pub mod ready;
+pub mod sandbox;
 pub mod snapshot;
+pub mod sockets;
 pub mod spin;
 pub mod start;
 pub mod startup_conf;

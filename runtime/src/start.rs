@@ -18,10 +18,9 @@ use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
+use crate::sockets::SocketSource;
 use crate::supervisor::{Reserve, SharedLog, Supervisor, server};
-
-/// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
-const SPARES: usize = 16;
+use crate::worker::processors;
 
 /// Open sockets and mapped rings; nothing runs yet, and nothing more needs a capability.
 #[derive(Debug)]
@@ -42,18 +41,27 @@ impl Prepared {
     /// # Errors
     /// One sentence naming the thing and the fix; nothing is left behind.
     pub fn open(config: Config) -> Result<Self, StartError> {
+        Self::open_with(config, SocketSource::Open)
+    }
+
+    /// As [`Self::open`], with sockets from `source`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(config: Config, mut source: SocketSource) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         config.check_host().map_err(StartError::Config)?;
+        processors();
         let mut numbers = Numbers::default();
         let mut ports = Vec::new();
         for host in &config.interfaces {
             let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
             let options = ring_options(host);
-            let spares = if host.workers > 1 { SPARES } else { 0 };
             let mut devices = Vec::new();
             for _ in 0..host.workers {
-                let sockets =
-                    Sockets::open_with_spares(&host.name, spares).map_err(StartError::Rings)?;
+                let sockets = source
+                    .take(&host.name, host.workers > 1)
+                    .map_err(StartError::Rings)?;
                 let device = sockets
                     .map(plan.port.index, &options)
                     .map_err(StartError::Rings)?;
@@ -64,8 +72,7 @@ impl Prepared {
         let monitor = LinkMonitor::new().map_err(StartError::Links)?;
         let wanted = config.spare_interfaces.unwrap_or(SPARE_INTERFACES_DEFAULT);
         // Fewer where the system gives no more: what runs now does not need them.
-        let spares = (0..wanted).map_while(|_| Sockets::open("a spare interface").ok());
-        let spares = spares.collect();
+        let spares = (0..wanted).map_while(|_| source.spare()).collect();
         Ok(Self {
             config,
             numbers,

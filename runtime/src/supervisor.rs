@@ -37,14 +37,20 @@ pub(crate) fn server(
     http: &HttpServer,
     log: Option<&SharedLog>,
 ) -> Result<http_static::Server, http_static::ServeError> {
+    let mut options = server_options(http);
+    options.access_log = log.cloned();
+    http_static::Server::new(options)
+}
+
+/// As the configuration has it.
+pub(crate) fn server_options(http: &HttpServer) -> http_static::Options {
     let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let mut options = http_static::Options::new(&http.www_root);
     options.cache_size = size(http.cache_size.0);
     options.max_age = Some(http.max_age.0);
     options.limits.keep_alive = Duration::from_secs(http.keepalive_timeout.0.into());
     options.limits.body_octets = http.max_req_body_size.0;
-    options.access_log = log.cloned();
-    http_static::Server::new(options)
+    options
 }
 
 struct PortState {
@@ -436,3 +442,6 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -168,15 +168,14 @@ impl WorkerHandle {
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let (number, events) = (setup.number, setup.events.clone());
             let supervisor = setup.supervisor.clone();
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(setup, messages, bell)));
-            let died = match outcome {
-                Ok(Ok(device)) => return Some(device),
-                Ok(Err(message)) => message,
-                Err(_) => "it panicked; the message is above".to_owned(),
-            };
-            let _ = events.send((number, WorkerEvent::Died(died)));
-            supervisor.ring();
-            None
+            match ended(|| run(setup, messages, bell)) {
+                Ok(device) => Some(device),
+                Err(died) => {
+                    let _ = events.send((number, WorkerEvent::Died(died)));
+                    supervisor.ring();
+                    None
+                }
+            }
         })?;
         Ok(Self {
             control,
@@ -212,6 +211,12 @@ impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What `work` ended with, or why it ended without being told to.
+fn ended<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("it panicked; the message is above".to_owned()))
 }
 
 fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<Device, String> {
@@ -264,12 +269,16 @@ enum Until {
 /// sign when slots come free.
 const TX_RETRY: Duration = Duration::from_micros(200);
 
-/// Processors of the machine; who sends frames need not be kept to ours.
-fn processors() -> usize {
-    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
-    online
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(1)
+/// Processors of the machine; who sends frames need not be kept to ours. The first call, before
+/// the process is confined, reads it from a file.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| {
+        let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+        online
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(1)
+    })
 }
 
 /// Turns a change may wait for resets of connections it ends. What is left then ends without one.
@@ -551,5 +560,19 @@ impl Worker {
             }
             Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_panics_or_fails_died_and_one_that_was_told_to_end_did_not() {
+        assert_eq!(ended(|| Ok(())), Ok(()));
+        let failed: Result<(), _> = ended(|| Err("no rings".to_owned()));
+        assert_eq!(failed.unwrap_err(), "no rings");
+        let died: Result<(), _> = ended(|| panic!("on purpose"));
+        assert_eq!(died.unwrap_err(), "it panicked; the message is above");
     }
 }

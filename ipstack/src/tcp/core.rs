@@ -14,10 +14,12 @@ use super::config::{MTU_MIN, TcpConfig};
 use super::conn::{Conn, Shared, State, Tcb};
 use super::handle::ConnectionInfo;
 use super::handshake::HalfOpen;
+use super::hash_key::HashKey;
 use super::isn::Secrets;
 use super::limit::RateLimit;
 use super::listen::{Connection, Listeners, SharedService};
 use super::segment::{ACK, Outgoing, RST};
+use super::sender::SACK_RANGES_MAX;
 use super::seq::Seq;
 use super::slab::{Id, Slab};
 use super::sources::Sources;
@@ -149,15 +151,19 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(shared: Rc<Shared>, interfaces: SharedInterfaces, secrets: Secrets) -> Self {
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        interfaces: SharedInterfaces,
+        [isn, cookie, table, sources]: [HashKey; 4],
+    ) -> Self {
         let config = &shared.config;
         Self {
-            table: Table::new(secrets.table),
-            sources: Sources::new(secrets.sources),
+            table: Table::new(table),
+            sources: Sources::new(sources),
             resets: RateLimit::new(config.resets_per_second),
             challenges: RateLimit::new(config.resets_per_second),
             interfaces,
-            secrets,
+            secrets: Secrets::new([isn, cookie]),
             shared,
             engine: Engine::default(),
             flows: Slab::new(),
@@ -565,7 +571,9 @@ pub(super) fn memory_max(config: &TcpConfig) -> usize {
     const TIMER: usize = 32;
     // A smoltcp socket in its set, its slot, the waker, an entry in the orders and queues.
     const SOCKET: usize = 1024;
-    let flow = size_of::<Flow>() + size_of::<Conn>() + SOCKET + ROW + TIMER;
+    // What the peer says it has, in a list that grows by doubling, and the count of its address.
+    const PEER: usize = 2 * SACK_RANGES_MAX * size_of::<(Seq, Seq)>() + 4 * 16;
+    let flow = size_of::<Flow>() + size_of::<Conn>() + SOCKET + PEER + ROW + TIMER;
     let half_open = size_of::<HalfOpen>() + 16 + ROW + TIMER;
     let time_wait = size_of::<TimeWait>() + 16 + ROW + TIMER;
     config.buffers_max

@@ -15,9 +15,13 @@ use runtime::capture::folder::CaptureFolder;
 use runtime::cli::listen::{self, Listener};
 use runtime::cli::operator::Operator;
 use runtime::cli::server::Server;
+use runtime::config::LogFormat;
+use runtime::limits::Limits;
 use runtime::ready::{self, ReadyFile, ReadyFileError};
+use runtime::sandbox::{Landlock, Sandbox, SandboxError};
+use runtime::sockets::SocketSource;
 use runtime::words::Word;
-use runtime::{Event, Prepared, Runtime, access_log, ctl, log, metrics, privileges};
+use runtime::{Event, Prepared, Runtime, access_log, ctl, launch, log, metrics, privileges};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -33,6 +37,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Action::Demo(demo) => demonstrate(demo.keep),
         Action::Check(check) => self::check(&check),
+        Action::OpenSockets(args) => {
+            complain(&launch::open_sockets(args.count, args.user, &args.command))
+        }
         Action::Ctl(ctl) => control(&ctl),
         Action::Ready(ready) => look_whether_ready(&ready),
         Action::Completions(completions) => printed(completions.print(&mut io::stdout())),
@@ -72,12 +79,20 @@ fn serve(source: &Source) -> ExitCode {
         Err(error) => return complain(&error),
     };
     let started = SystemTime::now();
+    if let Some(format) = source.print_limits {
+        let limits = Limits::of(&loaded.config, &source.tcp());
+        return printed(match format {
+            LogFormat::Text => write!(io::stdout(), "{limits}"),
+            LogFormat::Json => writeln!(io::stdout(), "{}", limits.to_json()),
+        });
+    }
     let limit = log::to_stderr(loaded.config.log);
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
     let cli_listen = loaded.config.cli_listen.clone();
     let capture_dir = loaded.config.capture_dir.clone();
+    let mut sandbox = source.sandbox(&loaded.config);
     let ready_file = match source
         .ready_file
         .as_deref()
@@ -91,10 +106,15 @@ fn serve(source: &Source) -> ExitCode {
         loaded.config.metrics_listen,
         loaded.config.access_log.clone(),
     );
-    let mut prepared = match Prepared::open(loaded.config) {
+    let sockets = match SocketSource::find(&source.packet_fd, &loaded.config) {
+        Ok(sockets) => sockets,
+        Err(error) => return complain(&error),
+    };
+    let mut prepared = match Prepared::open_with(loaded.config, sockets) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };
+    *prepared.tcp() = source.tcp();
     // Before privileges are given up, which the folder may ask for.
     let listener = match cli_listen {
         None => default_listener(),
@@ -116,7 +136,10 @@ fn serve(source: &Source) -> ExitCode {
             path
         };
         match CaptureFolder::open(path) {
-            Ok(folder) => prepared.capture_in(folder),
+            Ok(folder) => {
+                sandbox.make_in(path);
+                prepared.capture_in(folder);
+            }
             Err(error) if is_named => return complain(&error),
             Err(error) => tracing::info!("no captures: {}", sentence(&error)),
         }
@@ -137,6 +160,9 @@ fn serve(source: &Source) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
+    if let Err(error) = confine(source, sandbox, listener.as_ref()) {
+        return complain(&error);
+    }
     let access_log = match access_log.map(access_log::Opened::start).transpose() {
         Ok(writer) => writer,
         Err(error) => return complain(&error),
@@ -171,6 +197,36 @@ fn serve(source: &Source) -> ExitCode {
     drop(access_log); // the last lines
     limit.report();
     code
+}
+
+/// Leaves the running server what it needs, and says so when that is more than usual.
+fn confine(
+    source: &Source,
+    mut sandbox: Sandbox,
+    listener: Option<&Listener>,
+) -> Result<(), SandboxError> {
+    if source.no_sandbox {
+        tracing::warn!(
+            "--no-sandbox: whoever takes over this process has every system call and file of its \
+             user"
+        );
+        return Ok(());
+    }
+    if let Some(folder) = listener.and_then(|listener| listener.path().parent()) {
+        sandbox.make_in(folder); // to remove the socket in the end
+    }
+    if let Ok(program) = std::env::current_exe() {
+        sandbox.read(&program); // for the backtrace of a panic
+    }
+    match sandbox.confine()?.landlock {
+        Landlock::Full => tracing::debug!("confined by seccomp and Landlock"),
+        Landlock::Partial => tracing::debug!("confined by seccomp and by what Landlock has here"),
+        Landlock::Missing => tracing::info!(
+            "confined by seccomp; this kernel has no Landlock, so only permissions keep this \
+             process from other files"
+        ),
+    }
+    Ok(())
 }
 
 /// The operator socket where nobody said where; none, if it can be nowhere.

@@ -9,6 +9,7 @@ use super::{
     Seconds, SubInterface, TagMatch, VidMatch, unicast_problem,
 };
 use crate::error::ConfigError;
+use crate::sandbox;
 
 /// Octets of a configuration file at most; a larger one is refused.
 pub const CONFIG_FILE_MAX: u64 = 1 << 20;
@@ -441,6 +442,9 @@ fn check_www_root(path: &Path) -> Result<(), ConfigError> {
             }
             std::io::ErrorKind::NotADirectory => {
                 "is not a directory; name the folder that holds the files".to_owned()
+            }
+            std::io::ErrorKind::PermissionDenied if !sandbox::reaches(path) => {
+                sandbox::OUT_OF_REACH.to_owned()
             }
             std::io::ErrorKind::PermissionDenied => {
                 "may not be read by this user; change its permissions or name another".to_owned()
