@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attack;
 pub mod client;
 pub mod demo;
 mod error;
@@ -29,6 +30,7 @@ pub mod offload;
 pub mod packet_socket;
 pub mod process;
 pub mod race;
+pub mod random;
 pub mod relay;
 pub mod tag;
 pub mod vlan_client;

@@ -19,6 +19,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::error::{Step as _, WiringError};
 use crate::packet_socket::{FRAME_MAX, PacketSocket};
+use crate::random::SplitMix64;
 use crate::tag::{Tag, retag};
 
 /// Most frames in flight in one direction of a channel; further ones are dropped and counted.
@@ -164,7 +165,7 @@ fn carry(channels: Vec<Channel>, stop: &(AtomicBool, EventFd), counters: &RelayC
 
 impl Direction {
     fn new(impairment: Impairment) -> Self {
-        let random = SplitMix64(impairment.seed);
+        let random = SplitMix64::new(impairment.seed);
         Self {
             impairment,
             random,
@@ -219,24 +220,6 @@ fn send(socket: &PacketSocket, frame: &[u8], counters: &RelayCounters) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// `SplitMix64` (Steele, Lea, Flood 2014): a small generator that takes any seed.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// At least 0, below 1.
-    fn unit(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or(0)) / 4_294_967_296.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +227,7 @@ mod tests {
     #[test]
     fn a_seed_decides_which_frames_are_lost_and_about_how_many() {
         let lost = |seed| {
-            let mut random = SplitMix64(seed);
+            let mut random = SplitMix64::new(seed);
             (0..100_000)
                 .filter(|_| random.unit() < 0.01)
                 .collect::<Vec<_>>()
