@@ -106,11 +106,16 @@ fn one_source_has_its_share_and_when_all_is_full_the_oldest_idle_goes_first() {
     let Some(mut own) = own else { return };
     let second = own.client(2);
     let third = own.client(3);
-    let mut first: Vec<_> = (0..3).map(|_| own.served(0).unwrap()).collect();
+    let apart = |place: usize| {
+        // So that one is idle before the next.
+        std::thread::sleep(Duration::from_millis(200));
+        own.served(place).unwrap()
+    };
+    let mut first: Vec<_> = (0..3).map(|_| apart(0)).collect();
     let refused = own.served(0).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert_eq!(own.counters().refused_per_source, 1);
-    let mut others: Vec<_> = (0..3).map(|_| own.served(second).unwrap()).collect();
+    let mut others: Vec<_> = (0..3).map(|_| apart(second)).collect();
     assert_eq!(own.limits().connections, (6, 6));
     eventually("all are idle", || own.counters().hibernated >= 6);
     let mut newest = own.served(third).unwrap();

@@ -50,6 +50,8 @@ fn blind_segments_neither_end_a_connection_nor_get_into_it() {
         attacker.send(IP4, &packet).unwrap();
     };
     let challenged = || {
+        // Each connection has one challenge ACK in half a second.
+        thread::sleep(Duration::from_millis(600));
         let start = Instant::now();
         while start.elapsed() < SOON {
             let frame = attacker.socket().wait(SOON).unwrap().unwrap();
@@ -237,7 +239,12 @@ fn a_client_in_our_time_wait_connects_again_within_three_seconds() {
         drop(stream);
         eventually("we are in TIME-WAIT", || target.in_use("time-wait") == 1);
     }
-    assert_eq!(target.tcp("time-waits-reused"), 2);
+    assert_eq!(
+        target.tcp("time-waits-reused"),
+        2,
+        "{}",
+        target.ask("show session verbose")
+    );
 }
 
 #[test]
