@@ -32,8 +32,8 @@ pub struct TcpConfig {
     pub tx_buffer_min: usize,
     /// Send buffer of a connection that sends much, in octets; also the most in flight.
     pub tx_buffer_max: usize,
-    /// All buffers together at most, in octets. When reached, send buffers stay at
-    /// `tx_buffer_min`, and new connections are refused once not even these fit.
+    /// All buffers together at most, in octets. From three quarters of it on, send buffers stay at
+    /// `tx_buffer_min`; new connections are refused once not even these fit.
     pub buffers_max: usize,
     /// How long a TIME-WAIT record is kept (RFC 9293 says 2 MSL; 60 s is customary).
     pub time_wait: Duration,

@@ -117,9 +117,10 @@ fn a_thousand_slow_heads_and_a_thousand_slow_readers_stop_nobody() {
             let _ = stream.write_all(octet); // it may have been given up
         }
         for _ in 0..3 {
-            target.check();
+            check_page(&target.get("/index.html"));
         }
     }
+    assert_eq!(target.tcp("refused-memory"), 0);
     let start = Instant::now();
     // Slow heads are given up after 10 seconds, slow readers after 20.
     while target.in_use("connections") > 0 {

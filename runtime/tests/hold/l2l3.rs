@@ -40,7 +40,7 @@ const CASES: &[Case] = &[
         kind: Kind::Conflicts,
         all: &["arp-input address-conflict"],
         some: &[],
-        answers_max: 1, // RFC 5227, section 2.4: defended once in ten seconds
+        answers_max: 2, // RFC 5227, 2.3 and 2.4: the start's second announcement, one defence
     },
     Case {
         kind: Kind::Runts,
@@ -279,7 +279,8 @@ fn giants_are_answered_or_dropped_and_do_no_harm() {
         let mut denied = Ip4::new(CLIENT_ADDRESS.0, SERVER, ICMP).packet(&[8; 8]);
         denied.resize(size, 0);
         attacker.send(IP4, &denied).unwrap();
-        println!("{size}: {:?}", target.errors());
+        // Large answers in fragments may fill the transmit ring for a moment.
+        target.wait_until_answered();
         target.check();
     }
 }

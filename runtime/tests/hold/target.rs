@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
@@ -72,6 +73,8 @@ impl Target {
 
     /// What a command of the operator answers, as JSON.
     pub(crate) fn ask(&self, command: &str) -> Value {
+        // What was asked a moment ago is answered again (`SNAPSHOT_AGE_MAX`).
+        std::thread::sleep(Duration::from_millis(20));
         let mut ctl = dataplane(&["ctl", "--json", "-s"]);
         ctl.arg(&self.socket).args(command.split(' '));
         let output = ctl.output().unwrap();
