@@ -66,6 +66,12 @@ impl<S> Io<S> {
         self.stream
     }
 
+    /// Takes back what hyper has read and not used.
+    pub(crate) fn unread(&mut self, octets: &[u8]) {
+        self.held.splice(..0, octets.iter().copied());
+        self.checked += octets.len();
+    }
+
     /// Hands on what is checked, as far as there is room.
     fn hand_on(&mut self, room: &mut ReadBufCursor<'_>) {
         let take = self.checked.min(room.remaining());
@@ -200,6 +206,44 @@ impl<S> Io<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Io<S> {
+    /// Ready when there is something for hyper to read: octets, the end, or a head to refuse.
+    pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.flow.head_late.take() {
+            self.time_out();
+        }
+        while self.checked == 0 && !self.end {
+            let mut scratch = self.flow.local.scratch();
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut scratch);
+            if let Poll::Ready(Ok(octets)) = read {
+                let fresh = &scratch[..octets.min(scratch.len())];
+                if fresh.is_empty() {
+                    self.end = true;
+                } else {
+                    self.read_octets(octets);
+                    self.held.extend_from_slice(fresh);
+                    self.check_held();
+                }
+            }
+            self.flow.local.return_scratch(scratch);
+            match read {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(_)) => {}
+                // It comes again when hyper reads.
+                Poll::Ready(Err(_)) => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn read_octets(&self, octets: usize) {
+        let flow = &self.flow;
+        flow.octets_in
+            .set(flow.octets_in.get().wrapping_add(octets as u64));
+        flow.active.set(flow.now.get());
+    }
+}
+
 impl<S: AsyncRead + Unpin> Read for Io<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -231,10 +275,7 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
             if fresh.is_empty() {
                 io.end = true;
             } else {
-                io.flow
-                    .octets_in
-                    .set(io.flow.octets_in.get().wrapping_add(octets as u64));
-                io.flow.active.set(io.flow.now.get());
+                io.read_octets(octets);
                 if io.held.is_empty() {
                     // The usual case copies once: what is checked goes straight to hyper.
                     match io.check(fresh) {

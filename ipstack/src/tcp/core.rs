@@ -276,17 +276,8 @@ impl Core {
     /// Whether one more connection from the peer of `key` may be opened. When all places are
     /// taken, the connection idle for longest gives up its own.
     pub(super) fn has_room_for(&mut self, key: &Key, now: Duration, out: &mut Out<'_, '_>) -> bool {
-        let shared = Rc::clone(&self.shared);
-        let config = &shared.config;
-        if self.sources.count(*key.remote.ip()) >= config.connections_per_source_max {
-            shared.count(|c| c.refused_per_source += 1);
-            return false;
-        }
-        if self.flows.len() < config.connections_max || self.evict_idle(now, out) {
-            return true;
-        }
-        shared.count(|c| c.refused_full += 1);
-        false
+        self.may_have_room_for(key)
+            && (self.flows.len() < self.shared.config.connections_max || self.evict_idle(now, out))
     }
 
     /// Whether a SYN from the peer of `key` may be answered. No connection gives up its place for
@@ -571,7 +562,7 @@ impl Core {
                 flight: conn.tcb.snd_max.since(conn.tcb.una),
                 congestion_window: conn.sender.congestion.cwnd,
                 send_window: conn.tcb.send_window(),
-                round_trip: conn.sender.srtt(),
+                round_trip: conn.sender.round_trip.smoothed(),
                 retransmissions: conn.sender.retransmissions,
                 buffered: conn.socket.is_some(),
                 ..bare(&conn.key, conn.state)

@@ -21,6 +21,7 @@ mod isn;
 mod limit;
 mod listen;
 mod reset;
+mod round_trip;
 pub(crate) mod segment;
 mod sender;
 mod seq;

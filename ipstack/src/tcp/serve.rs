@@ -269,13 +269,9 @@ impl Core {
                 if to == range.from {
                     break;
                 }
-                conn.sender.on_resent(
-                    Resend {
-                        from: range.from,
-                        to,
-                    },
-                    now,
-                );
+                let tcb = conn.tcb;
+                let from = range.from;
+                conn.sender.on_resent(&tcb, Resend { from, to }, now);
             }
         }
         let sent = self.transmit_new(conn, mss, segment_max, &mut egress);

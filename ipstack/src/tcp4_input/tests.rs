@@ -1065,6 +1065,22 @@ fn slow_readers_of_much_leave_a_quarter_of_the_buffers_to_others() {
 }
 
 #[test]
+fn many_buffers_in_use_make_idle_connections_give_theirs_back_at_once() {
+    let mut bed = Bed::new(TcpConfig {
+        buffers_idle_max: 2 * 32_768,
+        ..plain(true)
+    });
+    let mut peers: Vec<_> = (4000..4004).map(|port| bed.open(port)).collect();
+    for peer in &mut peers {
+        bed.send(&peer.segment(ACK, b"x"));
+        bed.pass(Duration::from_millis(50));
+    }
+    assert!(bed.tcp.limits().buffers.0 <= 2 * 32_768);
+    assert!(bed.counters().hibernated >= 2);
+    assert_eq!(bed.script.received.borrow().len(), 4);
+}
+
+#[test]
 fn shutting_down_refuses_the_new_and_closes_the_idle() {
     let mut bed = Bed::new(plain(true));
     let mut peer = bed.open(4000);
