@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attack;
+pub mod build;
 pub mod client;
 pub mod demo;
 mod error;
@@ -32,6 +33,7 @@ pub mod process;
 pub mod race;
 pub mod random;
 pub mod relay;
+pub mod soak;
 pub mod tag;
 pub mod vlan_client;
 mod vlan_program;

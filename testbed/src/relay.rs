@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,7 @@ pub struct RelayCounters {
 #[derive(Debug)]
 pub struct Relay {
     stop: Arc<(AtomicBool, EventFd)>,
+    orders: Sender<[Impairment; 2]>,
     counters: Arc<RelayCounters>,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,17 +90,27 @@ impl Relay {
             let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
             let stop = Arc::new((AtomicBool::new(false), event));
             let counters = Arc::new(RelayCounters::default());
+            let (orders, ordered) = channel();
             let (its_stop, its_counters) = (Arc::clone(&stop), Arc::clone(&counters));
             let thread = thread::Builder::new()
                 .name("relay".into())
-                .spawn(move || carry(channels, &its_stop, &its_counters))?;
+                .spawn(move || carry(channels, &ordered, &its_stop, &its_counters))?;
             Ok(Self {
                 stop,
+                orders,
                 counters,
                 thread: Some(thread),
             })
         };
         start().step(|| "starting a relay".into())
+    }
+
+    /// From now on, this happens to frames from side 0, and from side 1, of every channel. Frames
+    /// on their way keep their time.
+    pub fn impair(&self, impairments: [Impairment; 2]) {
+        // An error: the thread has ended, and carries nothing.
+        let _ = self.orders.send(impairments);
+        let _ = self.stop.1.write(1); // fails only when it is full, which wakes as well
     }
 
     /// What it did so far.
@@ -124,13 +136,31 @@ struct Direction {
     in_flight: VecDeque<(Instant, Vec<u8>)>,
 }
 
-fn carry(channels: Vec<Channel>, stop: &(AtomicBool, EventFd), counters: &RelayCounters) {
+fn carry(
+    channels: Vec<Channel>,
+    ordered: &Receiver<[Impairment; 2]>,
+    stop: &(AtomicBool, EventFd),
+    counters: &RelayCounters,
+) {
     let mut lanes: Vec<_> = channels
         .into_iter()
         .map(|channel| (channel.sides, channel.impairments.map(Direction::new)))
         .collect();
     let mut scratch = vec![0; FRAME_MAX];
-    while !stop.0.load(Ordering::Acquire) {
+    loop {
+        // Before looking why, or a wake-up in between would be lost. An error: there was none.
+        let _ = stop.1.read();
+        if stop.0.load(Ordering::Acquire) {
+            return;
+        }
+        if let Some(impairments) = ordered.try_iter().last() {
+            for (_, directions) in &mut lanes {
+                for (direction, impairment) in directions.iter_mut().zip(impairments) {
+                    direction.impairment = impairment;
+                    direction.random = SplitMix64::new(impairment.seed);
+                }
+            }
+        }
         let due = lanes
             .iter()
             .flat_map(|(_, directions)| directions)
@@ -191,7 +221,7 @@ impl Direction {
                 counters.lost.fetch_add(1, Ordering::Relaxed);
             } else if self.in_flight.len() >= IN_FLIGHT_MAX {
                 counters.overflowed.fetch_add(1, Ordering::Relaxed);
-            } else if self.impairment.delay.is_zero() {
+            } else if self.impairment.delay.is_zero() && self.in_flight.is_empty() {
                 send(&to.socket, &frame, counters);
             } else {
                 self.in_flight

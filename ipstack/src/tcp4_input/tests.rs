@@ -1047,24 +1047,6 @@ fn buffers_are_bounded_and_writers_make_do_with_less() {
 }
 
 #[test]
-fn slow_readers_of_much_leave_a_quarter_of_the_buffers_to_others() {
-    let config = TcpConfig {
-        buffers_max: 4 << 20,
-        ..plain(true)
-    };
-    let mut bed = Bed::new(config);
-    for port in 4000..4010 {
-        bed.open(port);
-        bed.write(&[0; 600_000]);
-    }
-    assert!(bed.tcp.limits().buffers.0 > 2 << 20);
-    assert!(bed.tcp.limits().buffers.0 <= (3 << 20) + 10 * 32_768);
-    let new = bed.open(4100);
-    bed.send(&new.segment(ACK, b"x"));
-    assert_eq!(bed.counters().refused_memory, 0);
-}
-
-#[test]
 fn many_buffers_in_use_make_idle_connections_give_theirs_back_at_once() {
     let mut bed = Bed::new(TcpConfig {
         buffers_idle_max: 2 * 32_768,

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testbed::attack::packets::{ICMP, IP4, Ip4, icmp};
 use testbed::attack::{Attacker, Kind};
@@ -11,8 +11,8 @@ use testbed::link::Links;
 use testbed::netns::test_may_wire;
 use testbed::wiring::{CLIENT_ADDRESS, NODE_DEVICE, Options, POD_DEVICE, WIRE, Wiring};
 
-use crate::bed::{SERVER, SOON, check_page, dataplane, eventually};
-use crate::target::Target;
+use crate::bed::{SERVER, SOON, check_page, dataplane};
+use crate::target::{Errors, Target};
 
 const COUNT: u64 = 500;
 /// Slow enough that none is lost before it is counted.
@@ -162,16 +162,21 @@ fn every_kind_of_bad_frame_is_dropped_for_its_reason_and_hardly_answered() {
     let mut frame = vec![0; testbed::packet_socket::FRAME_MAX];
     for case in CASES {
         let name = case.kind.name();
-        // Answers to the check before.
+        // What the check before left on the wire.
+        std::thread::sleep(Duration::from_millis(50));
         while attacker.socket().receive(&mut frame).unwrap().is_some() {}
         let before = target.errors();
         let sent = attacker.flood(case.kind, COUNT, PER_SECOND, &AtomicBool::new(false));
         assert_eq!(sent.frames, COUNT, "{name}");
-        eventually(name, || {
-            let dropped = target.errors().since(&before);
+        let counted = |dropped: &Errors| {
             (case.all.is_empty() || dropped.of(case.all) >= COUNT)
                 && case.some.iter().all(|reason| dropped.of(&[reason]) > 0)
-        });
+        };
+        let start = Instant::now();
+        while !counted(&target.errors().since(&before)) {
+            let dropped = target.errors().since(&before);
+            assert!(start.elapsed() < SOON, "{name}: {dropped:?}");
+        }
         let dropped = target.errors().since(&before);
         if !case.all.is_empty() {
             assert_eq!(dropped.of(case.all), COUNT, "{name}: {dropped:?}");

@@ -16,6 +16,7 @@ mod http;
 mod l2l3;
 mod limits;
 mod readme;
+mod soak;
 mod target;
 mod tcp;
 mod www_root;
