@@ -21,7 +21,10 @@ fn a_short_soak_has_no_wrong_octet_and_no_unexplained_failure() {
     let text = report::text(&results);
     assert!(results.is_good(), "{text}");
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(results.clients.values().all(|tally| tally.served > 0), "{text}");
+    assert!(
+        results.clients.values().all(|tally| tally.served > 0),
+        "{text}"
+    );
     assert!(results.attacks.values().sum::<u64>() > 0, "{text}");
     assert!(results.changes.len() > 1, "{text}");
 }
