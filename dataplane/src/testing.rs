@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::batch::{BATCH_MAX, Batch};
-use crate::counters::{Counters, InterfaceCounters, NodeCounters};
+use crate::counters::{Counters, DropTable, InterfaceCounters, NodeCounters};
 use crate::frame::{EtherType, Frame, HEADROOM, MacAddr, Meta, Tag};
+use crate::interface::IfIndex;
 use crate::label::Label;
 use crate::node::Node;
 use crate::outlets::{Context, Outlets};
@@ -23,8 +24,10 @@ pub struct Captured {
 
 impl Captured {
     fn of(frame: &Frame<'_>) -> Self {
+        let mut octets = Vec::with_capacity(frame.total_len());
+        frame.copy_to(&mut octets);
         Self {
-            octets: frame.octets().to_vec(),
+            octets,
             meta: frame.meta,
             offset: frame.offset(),
         }
@@ -86,6 +89,10 @@ impl<'block> Port<'block> for MemoryPort<'block> {
     fn offload(&self) -> Offload {
         self.offload
     }
+
+    fn gathers(&self) -> bool {
+        self.offload.segmentation_max > 0
+    }
 }
 
 /// A frame that left the node under test.
@@ -142,6 +149,9 @@ pub struct Harness<N: Node> {
     /// Octets of a slot.
     pub slot_len: usize,
 }
+
+/// Interfaces whose counters a [`Harness`] has; those of others count for number 0.
+const INTERFACES: u16 = 8;
 
 impl<N: Node + 'static> Harness<N> {
     /// A harness around `node`, with a port of 300 slots of 4,096 octets.
@@ -200,8 +210,10 @@ impl<N: Node + 'static> Harness<N> {
                 drops: vec![0; N::Drop::ALL.len()],
                 ..NodeCounters::default()
             }],
-            interfaces: Vec::new(),
+            interfaces: vec![InterfaceCounters::default(); usize::from(INTERFACES)],
         };
+        let mut drops = DropTable::new(std::iter::once(N::Drop::ALL.len()));
+        (0..INTERFACES).for_each(|interface| drops.make(IfIndex(interface)));
         let mut frames = inputs.iter_mut().map(|(buffer, meta)| {
             let len = buffer.len() - HEADROOM;
             let mut frame = Frame::new(buffer, HEADROOM, len);
@@ -227,6 +239,7 @@ impl<N: Node + 'static> Harness<N> {
                 queues: &mut queues,
                 ready: &mut ready,
                 counters: &mut totals,
+                drops: &mut drops,
                 observer: None,
                 node: 0,
                 name: N::NAME,

@@ -17,7 +17,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 
@@ -27,12 +26,13 @@ use crate::local::Local;
 use crate::serve::Serve;
 use crate::server::Shared;
 use crate::stats::add;
+use crate::stream::Stream;
 
 /// A connection being served; see [`Server::serve`](crate::Server::serve).
 #[must_use = "a connection is served by polling it"]
 pub struct Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     flow: Rc<Flow>,
     phase: Phase<S>,
@@ -48,7 +48,7 @@ where
 
 enum Phase<S>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     /// Nothing is asked; hyper is made when an octet comes.
     Resting(Io<S>),
@@ -83,7 +83,7 @@ enum Limit {
 
 impl<S, T> Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
     T: Timer + Clone,
 {
     pub(crate) fn new(
@@ -285,7 +285,7 @@ where
 
 impl<S, T> Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     /// Takes the phase out, for another.
     fn leave(&mut self) -> Phase<S> {
@@ -311,7 +311,7 @@ where
 
 impl<S, T> Future for Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
     T: Timer + Clone + Unpin,
 {
     type Output = ();
@@ -347,7 +347,7 @@ where
 
 impl<S, T> Drop for Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     fn drop(&mut self) {
         drop(self.leave());
@@ -362,7 +362,7 @@ where
 
 impl<S, T> fmt::Debug for Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")

@@ -10,9 +10,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::AsyncRead;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use crate::Stream;
 use crate::flow::Flow;
 use crate::head::{Fault, Framing, HeadScanner, Scan};
 
@@ -307,7 +308,7 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Io<S> {
+impl<S: Stream + Unpin> Write for Io<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -325,7 +326,7 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
                 Poll::Pending
             }
             Poll::Ready(flushed) => {
-                self.flow.blocked.set(None);
+                self.flow.written();
                 Poll::Ready(flushed)
             }
         }
@@ -345,7 +346,10 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        let io = &mut *self;
+        let sharing = io.flow.sharing.borrow();
+        let written = Pin::new(&mut io.stream).poll_write_shared(cx, pieces, &sharing);
+        drop(sharing);
         self.count_write(written)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -41,6 +42,8 @@ pub(crate) struct Loader {
     pub(crate) root: Root,
     pub(crate) cache: Arc<Cache>,
     pub(crate) rendering: Rendering,
+    /// Jobs that wait or are being done.
+    pub(crate) busy: AtomicUsize,
 }
 
 /// Starts `threads` loaders. They end when every sender is gone.
@@ -63,6 +66,7 @@ impl Loader {
             match job {
                 Job::Load { path, now_ms } => {
                     let outcome = self.load(&path, now_ms);
+                    self.busy.fetch_sub(1, Ordering::Relaxed);
                     self.cache.loaded(&path, outcome);
                 }
                 Job::Read {
@@ -73,8 +77,10 @@ impl Loader {
                     answer,
                 } => {
                     // A stream whose connection ended needs no read.
-                    if !answer.is_canceled() {
-                        let read = file.read(offset, octets);
+                    let wanted = !answer.is_canceled();
+                    let read = wanted.then(|| file.read(offset, octets));
+                    self.busy.fetch_sub(1, Ordering::Relaxed);
+                    if let Some(read) = read {
                         drop(answer.send(read.map(|octets| Contents::new(octets, lease))));
                     }
                 }

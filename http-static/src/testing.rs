@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Sleep, Timer};
 
@@ -17,6 +18,8 @@ struct Wire {
     /// Octets of `to_server` already read.
     read: usize,
     to_client: Vec<u8>,
+    /// Octets written that need not have been copied.
+    shared: usize,
     /// Octets `to_client` may hold; writes beyond it wait.
     room: Option<usize>,
     half_closed: bool,
@@ -84,6 +87,11 @@ impl Client {
         octets
     }
 
+    /// Octets the server offered to share, of all it sent.
+    pub fn shared(&self) -> usize {
+        self.0.borrow().shared
+    }
+
     /// The server closed its end, or dropped it.
     pub fn is_closed(&self) -> bool {
         self.0.borrow().closed
@@ -93,6 +101,29 @@ impl Client {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.borrow_mut().closed = true;
+    }
+}
+
+impl crate::Stream for Stream {
+    fn poll_write_shared(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+        shared: &[Bytes],
+    ) -> Poll<io::Result<usize>> {
+        let wire = Rc::clone(&self.0);
+        let written = self.poll_write_vectored(cx, pieces);
+        if let Poll::Ready(Ok(mut left)) = written {
+            for piece in pieces {
+                let part = &piece[..left.min(piece.len())];
+                left -= part.len();
+                let inside = |owner: &Bytes| owner.as_ptr_range().contains(&part.as_ptr());
+                if shared.iter().any(inside) {
+                    wire.borrow_mut().shared += part.len();
+                }
+            }
+        }
+        written
     }
 }
 

@@ -578,3 +578,28 @@ proptest! {
         prop_assert!(answer.status != 200 || answer.text() == "inside");
     }
 }
+
+#[test]
+fn large_bodies_are_offered_to_the_stream_without_a_copy_and_small_ones_are_not() {
+    let folder = Folder::new();
+    let body: Vec<u8> = (0..1_u32 << 20).map(|at| (at % 251) as u8).collect();
+    folder.write("small", "small").write("big", &body);
+    for (cache_size, path, shared) in [
+        (10 << 20, "/small", 0),
+        (10 << 20, "/big", body.len()),
+        // Too large for the cache: streamed, part by part.
+        (1 << 20, "/big", body.len()),
+    ] {
+        let server = folder.server_with(|options| options.cache_size = cache_size);
+        let mut peer = Peer::new(&server);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        peer.client.send(request.as_bytes());
+        let answer = peer.rest();
+        assert!(path == "/small" || answer.ends_with(&body));
+        assert_eq!(peer.client.shared(), shared, "{path} {cache_size}");
+    }
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    peer.get("/big");
+    assert!(!server.is_loading());
+}

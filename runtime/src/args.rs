@@ -14,7 +14,7 @@ use dataplane::MacAddr;
 
 use crate::config::{
     ByteSize, CONFIG_FILE_MAX, Config, HostInterface, HttpServer, Ipv4Prefix, LogFormat, LogLevel,
-    RingVersion, Route, Seconds, SubInterface, ipv4, vlan_id,
+    RingVersion, Route, SPARE_INTERFACES_MAX, Seconds, SubInterface, ipv4, vlan_id,
 };
 use crate::error::{ConfigError, LoadError};
 use crate::startup_conf::{self, Note};
@@ -232,6 +232,15 @@ pub struct Source {
     /// Operator socket, for dataplane ctl and vppctl [default: /run/dataplane/cli.sock]
     #[arg(long, value_name = "PATH", help_heading = "Operation")]
     pub cli_listen: Option<PathBuf>,
+    /// Folder where pcap trace writes its files [default: the operator socket's]
+    #[arg(long, value_name = "DIR", help_heading = "Operation")]
+    pub capture_dir: Option<PathBuf>,
+    /// How many host interfaces can be created while it runs, 0 to 64 [default: 4]
+    #[arg(
+        long, value_name = "N", help_heading = "Operation",
+        value_parser = clap::value_parser!(u16).range(..=i64::from(SPARE_INTERFACES_MAX))
+    )]
+    pub spare_interfaces: Option<u16>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
@@ -337,6 +346,12 @@ impl Source {
     fn overrule(&self, config: &mut Config) {
         if let Some(path) = &self.cli_listen {
             config.cli_listen = Some(path.clone());
+        }
+        if let Some(path) = &self.capture_dir {
+            config.capture_dir = Some(path.clone());
+        }
+        if let Some(count) = self.spare_interfaces {
+            config.spare_interfaces = Some(count);
         }
         if let Some(format) = self.log_format {
             config.log.format = format;

@@ -17,6 +17,7 @@ pub mod ip;
 pub mod listen;
 pub mod nodes;
 pub mod operator;
+pub mod pcap;
 pub mod ping;
 pub mod server;
 pub mod session;

@@ -27,6 +27,8 @@
 //! | key | default | meaning |
 //! |---|---|---|
 //! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
+//! | `capture-dir` | the operator socket's folder | the folder `pcap trace` writes in |
+//! | `spare-interfaces` | `4` | workers of host interfaces that can be created while it runs, 0-64 |
 //! | `metrics-listen` | none | address and port of metrics; without effect in this version |
 //! | **`[log]`** | | |
 //! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
@@ -87,7 +89,8 @@ pub use quantity::{ByteSize, Seconds};
 pub(crate) use validate::name_problem;
 pub use validate::{
     ADDRESSES_MAX, CONFIG_FILE_MAX, HOST_INTERFACES_MAX, HTTP_SERVERS_MAX, NEIGHBORS_MAX,
-    REQUEST_BODY_MAX, RING_MEMORY_MAX, ROUTES_MAX, SUB_INTERFACES_MAX, WORKERS_MAX,
+    REQUEST_BODY_MAX, RING_MEMORY_MAX, ROUTES_MAX, SPARE_INTERFACES_DEFAULT, SPARE_INTERFACES_MAX,
+    SUB_INTERFACES_MAX, WORKERS_MAX,
 };
 
 /// What shall run.
@@ -98,6 +101,14 @@ pub struct Config {
     /// [`default_paths`](crate::cli::listen::default_paths) where a socket can be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_listen: Option<PathBuf>,
+    /// The folder captures are written in; `None`: that of the operator socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture_dir: Option<PathBuf>,
+    /// Sets of sockets opened beside those in use, one for each worker of a host interface that is
+    /// created while it runs, at most [`SPARE_INTERFACES_MAX`]; `None`:
+    /// [`SPARE_INTERFACES_DEFAULT`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spare_interfaces: Option<u16>,
     /// Where metrics are served. No part of this version does; [`Config::warnings`] says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod assemble;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod controller;
@@ -25,6 +26,7 @@ mod supervisor;
 pub mod timers;
 pub mod trace;
 pub mod vpp_conf;
+pub mod watch;
 pub mod words;
 pub mod worker;
 

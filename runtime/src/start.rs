@@ -10,14 +10,15 @@ use af_packet::{Device, LinkMonitor, Options, RxVersion, Sockets};
 use crossbeam_channel::{Receiver, unbounded};
 use ipstack::tcp::TcpConfig;
 
-use crate::config::{Config, HostInterface, RingVersion};
+use crate::capture::folder::CaptureFolder;
+use crate::config::{Config, HostInterface, RingVersion, SPARE_INTERFACES_DEFAULT};
 use crate::controller::{Command, Controller};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
-use crate::supervisor::{Supervisor, server};
+use crate::supervisor::{Reserve, Supervisor, server};
 
 /// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
 const SPARES: usize = 16;
@@ -30,6 +31,8 @@ pub struct Prepared {
     ports: Vec<(Plan, Vec<Device>)>,
     monitor: LinkMonitor,
     tcp: TcpConfig,
+    capture_folder: Option<CaptureFolder>,
+    spares: Vec<Sockets>,
 }
 
 impl Prepared {
@@ -58,18 +61,29 @@ impl Prepared {
             ports.push((plan, devices));
         }
         let monitor = LinkMonitor::new().map_err(StartError::Links)?;
+        let wanted = config.spare_interfaces.unwrap_or(SPARE_INTERFACES_DEFAULT);
+        // Fewer where the system gives no more: what runs now does not need them.
+        let spares = (0..wanted).map_while(|_| Sockets::open("a spare interface").ok());
+        let spares = spares.collect();
         Ok(Self {
             config,
             numbers,
             ports,
             monitor,
             tcp: TcpConfig::default(),
+            capture_folder: None,
+            spares,
         })
     }
 
     /// TCP's limits, to change before the start.
     pub fn tcp(&mut self) -> &mut TcpConfig {
         &mut self.tcp
+    }
+
+    /// Has captures written in this folder; without one there are none.
+    pub fn capture_in(&mut self, folder: CaptureFolder) {
+        self.capture_folder = Some(folder);
     }
 
     /// Starts the threads. They inherit this thread's privileges: give those up first.
@@ -93,12 +107,17 @@ impl Prepared {
             self.numbers,
             servers,
             self.monitor,
+            Reserve {
+                capture_folder: self.capture_folder,
+                spares: self.spares,
+                tcp: self.tcp,
+            },
             notify.clone(),
             (orders, tell),
         );
         for (plan, devices) in self.ports {
             supervisor
-                .add_port(plan, devices, &self.tcp)
+                .add_port(plan, devices)
                 .map_err(StartError::System)?;
         }
         let thread = std::thread::Builder::new()
@@ -113,7 +132,8 @@ impl Prepared {
     }
 }
 
-fn ring_options(host: &HostInterface) -> Options {
+/// How the rings of `host` shall be.
+pub(crate) fn ring_options(host: &HostInterface) -> Options {
     let mut options = match host.ring.version {
         None => Options::default(),
         Some(RingVersion::V2) => Options::v2(),

@@ -17,13 +17,15 @@ use ipstack::tcp::TcpConfig;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::assemble::Assembly;
+use crate::capture::Tap;
 use crate::http::HttpService;
 use crate::notify::Notify;
 use crate::plan::Plan;
 use crate::snapshot::WorkerSnapshot;
 use crate::spin::Spin;
 use crate::timers::Timers;
-use crate::trace::{Step, Trace};
+use crate::trace::Step;
+use crate::watch::Watch;
 
 /// A port to listen on, and who serves it.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub enum Control {
     TraceClear,
     /// Tell what of the first so many packets was traced.
     Trace(u32, Sender<Vec<Step>>),
+    /// Capture packets by this tap; `None`: no more, and what was captured is handed over.
+    Capture(Option<Box<Tap>>),
     /// Ping somebody, or wait for the answers to somebody else's ping.
     Ping(PingOrder),
     /// Wait no longer for the answers to this ping.
@@ -146,7 +150,7 @@ pub struct WorkerSetup {
 pub struct WorkerHandle {
     control: Sender<Control>,
     notify: Notify,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<Device>>>,
 }
 
 impl WorkerHandle {
@@ -166,12 +170,13 @@ impl WorkerHandle {
             let supervisor = setup.supervisor.clone();
             let outcome = catch_unwind(AssertUnwindSafe(|| run(setup, messages, bell)));
             let died = match outcome {
-                Ok(Ok(())) => return,
+                Ok(Ok(device)) => return Some(device),
                 Ok(Err(message)) => message,
                 Err(_) => "it panicked; the message is above".to_owned(),
             };
             let _ = events.send((number, WorkerEvent::Died(died)));
             supervisor.ring();
+            None
         })?;
         Ok(Self {
             control,
@@ -195,13 +200,11 @@ impl WorkerHandle {
         }
     }
 
-    /// Tells it to stop and waits until it has.
-    pub fn stop(&mut self) {
+    /// Tells it to stop, waits until it has, and takes its device, if it did not die.
+    pub fn stop(&mut self) -> Option<Device> {
         self.tell(Control::Stop);
-        if let Some(thread) = self.thread.take() {
-            // The panic was caught inside; nothing is left to learn here.
-            let _ = thread.join();
-        }
+        // A panic was caught inside; nothing is left to learn here.
+        self.thread.take()?.join().ok().flatten()
     }
 }
 
@@ -211,7 +214,7 @@ impl Drop for WorkerHandle {
     }
 }
 
-fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<(), String> {
+fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<Device, String> {
     let mut worker = Worker::new(setup, messages, notify)?;
     while worker.hear() {
         let idle_until = worker.turn();
@@ -219,7 +222,7 @@ fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Resul
             worker.rest(until);
         }
     }
-    Ok(())
+    Ok(worker.device)
 }
 
 struct Worker {
@@ -241,8 +244,8 @@ struct Worker {
     turns: u64,
     spin: Spin,
     siblings: Vec<Sibling>,
-    trace: Trace,
-    /// Whether the graph has the trace as its observer.
+    watch: Watch,
+    /// Whether the graph has an observer.
     observed: bool,
     /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
     pings: Vec<PingOrder>,
@@ -283,6 +286,7 @@ impl Worker {
         let assembly =
             Assembly::new(setup.port, setup.tcp, wake).map_err(|error| error.to_string())?;
         let origin = Instant::now();
+        let watch = Watch::new(origin, assembly.sub_interfaces().clone());
         Ok(Self {
             number: setup.number,
             host_name: setup.host_name,
@@ -300,7 +304,7 @@ impl Worker {
             spin: Spin::new(processors()),
             turns: 0,
             siblings: Vec::new(),
-            trace: Trace::new(origin),
+            watch,
             observed: false,
             pings: Vec::new(),
         })
@@ -358,14 +362,19 @@ impl Worker {
                     self.assembly.tables.hear(self.origin.elapsed(), heard);
                 }
                 Ok(Control::TraceAdd(node, count)) => {
-                    self.trace.add(node, count);
-                    let trace = Box::new(self.trace.clone());
-                    self.assembly.graph.observe(Some(trace));
-                    self.observed = true;
+                    self.watch.trace.add(node, count);
+                    self.observe();
                 }
-                Ok(Control::TraceClear) => self.trace.clear(),
+                Ok(Control::TraceClear) => {
+                    self.watch.trace.clear();
+                    self.observe();
+                }
                 Ok(Control::Trace(packets, reply)) => {
-                    let _ = reply.send(self.trace.steps(packets)); // whoever asked may have gone
+                    let _ = reply.send(self.watch.trace.steps(packets)); // may have gone
+                }
+                Ok(Control::Capture(tap)) => {
+                    self.watch.capture(tap);
+                    self.observe();
                 }
                 Ok(Control::Ping(order)) => self.ping(order),
                 Ok(Control::PingEnd(identifier)) => {
@@ -381,6 +390,13 @@ impl Worker {
                 Err(TryRecvError::Empty) => return true,
             }
         }
+    }
+
+    /// Gives the graph who watches it now, if anybody does.
+    fn observe(&mut self) {
+        let observer = self.watch.observer();
+        self.observed = observer.is_some();
+        self.assembly.graph.observe(observer);
     }
 
     fn ping(&mut self, order: PingOrder) {
@@ -466,9 +482,8 @@ impl Worker {
             let tables = &self.assembly.tables;
             tables.take_heard(|heard| self.siblings.iter().for_each(|other| other.tell(heard)));
         }
-        if self.observed && !self.trace.is_wanted() {
-            self.assembly.graph.observe(None);
-            self.observed = false;
+        if self.observed && !self.watch.settle() {
+            self.observe();
         }
         if self.assembly.pinger.has_events() {
             self.tell_pings();
@@ -493,7 +508,8 @@ impl Worker {
     /// `until`.
     fn rest(&mut self, until: Until) {
         let window = self.spin.window();
-        if !window.is_zero() {
+        let is_loading = |listen: &Listen| listen.server.is_loading();
+        if !window.is_zero() && !self.listening.iter().any(is_loading) {
             let start = Instant::now();
             let end = match until {
                 Until::Time(at) => at.min(start + window),

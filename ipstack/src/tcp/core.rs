@@ -22,7 +22,7 @@ use super::seq::Seq;
 use super::slab::{Id, Slab};
 use super::sources::Sources;
 use super::table::{Key, Place, Table};
-use super::transmit::{Egress, Out};
+use super::transmit::{self, Out};
 use super::wake;
 use super::wheel::Wheel;
 use crate::smoltcp::Engine;
@@ -453,7 +453,7 @@ impl Core {
     /// Sends a segment of our own making. When the port has no room it is lost: the peer asks
     /// again.
     pub(super) fn send(&self, segment: &Outgoing, interface: IfIndex, out: &mut Out<'_, '_>) {
-        if !Egress::new(out, interface).send(segment) {
+        if !transmit::send(out, interface, segment) {
             self.shared.count(|c| c.port_full += 1);
         }
     }

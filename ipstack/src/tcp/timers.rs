@@ -195,9 +195,11 @@ impl Core {
             let (una, window) = (conn.tcb.una, conn.tcb.window);
             self.feed_own(conn, una, window, now, out);
         } else {
-            let mut egress = Egress::new(out, conn.key.interface);
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let mut egress = Egress::new(out, conn.key.interface, &mut scratch);
             self.prod(conn, &mut egress);
             egress.done();
+            self.scratch = scratch;
         }
     }
 

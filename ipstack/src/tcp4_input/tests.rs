@@ -334,7 +334,7 @@ fn build(head: &Outgoing, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let total = u16::try_from(packet.len()).unwrap();
     packet[2..4].copy_from_slice(&total.to_be_bytes());
     set_ip_checksum(&mut packet);
-    fill_checksum(&mut packet, false);
+    fill_checksum(&mut packet, 0, false);
     packet
 }
 

@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
-#[cfg(feature = "demo")]
 use std::path::Path;
 #[cfg(feature = "demo")]
 use std::process::Command;
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use runtime::args::{Action, Args, Check, Ctl, Ready, Source};
+use runtime::capture::folder::CaptureFolder;
 use runtime::cli::listen::{self, Listener};
 use runtime::cli::operator::Operator;
 use runtime::cli::server::Server;
@@ -78,6 +78,7 @@ fn serve(source: &Source) -> ExitCode {
         tracing::warn!("{note}");
     }
     let cli_listen = loaded.config.cli_listen.clone();
+    let capture_dir = loaded.config.capture_dir.clone();
     let ready_file = match source
         .ready_file
         .as_deref()
@@ -87,7 +88,7 @@ fn serve(source: &Source) -> ExitCode {
         Ok(ready_file) => ready_file,
         Err(error) => return complain(&error),
     };
-    let prepared = match Prepared::open(loaded.config) {
+    let mut prepared = match Prepared::open(loaded.config) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };
@@ -99,6 +100,24 @@ fn serve(source: &Source) -> ExitCode {
             Err(error) => return complain(&error),
         },
     };
+    // It may be another user's that root may read, so before as well.
+    let socket_folder = listener
+        .as_ref()
+        .and_then(|listener| listener.path().parent());
+    let is_named = capture_dir.is_some();
+    if let Some(path) = capture_dir.as_deref().or(socket_folder) {
+        // The socket's folder is the current one when its path is only a name.
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        match CaptureFolder::open(path) {
+            Ok(folder) => prepared.capture_in(folder),
+            Err(error) if is_named => return complain(&error),
+            Err(error) => tracing::info!("no captures: {}", sentence(&error)),
+        }
+    }
     if let Err(error) = privileges::give_up() {
         return complain(&error);
     }

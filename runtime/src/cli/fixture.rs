@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use af_packet::{KernelCounters, LinkInfo, Options, RxCounters, TxCounters};
-use dataplane::counters::{Counters, InterfaceCounters, NodeCounters};
+use dataplane::counters::{Counters, InterfaceCounters, InterfaceDrop, NodeCounters};
 use dataplane::graph::NodeInfo;
 use dataplane::{IfIndex, Interface, MacAddr};
 use ipstack::addresses::{InterfaceAddress, Prefix};
@@ -101,6 +101,16 @@ fn connection() -> ConnectionInfo {
     }
 }
 
+/// On the port.
+fn drop(node: usize, reason: usize, count: u64) -> InterfaceDrop {
+    InterfaceDrop {
+        interface: IfIndex(1),
+        node,
+        reason,
+        count,
+    }
+}
+
 fn worker() -> WorkerSnapshot {
     let (nodes, node_counters) = nodes();
     let traffic = |rx_packets, rx_bytes, tx_packets, tx_bytes, drops| InterfaceCounters {
@@ -124,6 +134,7 @@ fn worker() -> WorkerSnapshot {
                 traffic(24, 1440, 24, 1440, 0),
             ],
         },
+        drops: vec![drop(1, 1, 30), drop(2, 0, 5882)],
         interfaces: vec![
             (IfIndex(1), interface("host-macvlan0")),
             (IfIndex(2), interface("host-macvlan0.123")),

@@ -26,6 +26,10 @@ pub const NEIGHBORS_MAX: usize = 4096;
 pub const HTTP_SERVERS_MAX: usize = 64;
 /// Workers of one interface at most; more are refused.
 pub const WORKERS_MAX: u16 = 64;
+/// Sets of sockets for host interfaces that are created later, unless said otherwise.
+pub const SPARE_INTERFACES_DEFAULT: u16 = 4;
+/// Sets of sockets for host interfaces that are created later.
+pub const SPARE_INTERFACES_MAX: u16 = 64;
 /// Memory of one worker's receive ring at most; a larger one is refused.
 pub const RING_MEMORY_MAX: ByteSize = ByteSize::mib(1024);
 /// The largest limit on request bodies: each connection may hold one.
@@ -123,6 +127,11 @@ impl Config {
             ("routes", self.routes.len(), ROUTES_MAX),
             ("neighbors", self.neighbors.len(), NEIGHBORS_MAX),
             ("http servers", self.http.len(), HTTP_SERVERS_MAX),
+            (
+                "spare interfaces",
+                usize::from(self.spare_interfaces.unwrap_or(0)),
+                usize::from(SPARE_INTERFACES_MAX),
+            ),
         ] {
             if count > max {
                 return Err(ConfigError::TooMany { what, max });

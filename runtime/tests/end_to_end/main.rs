@@ -10,11 +10,15 @@
 
 mod bad_input;
 mod bed;
+mod capture;
+mod counters;
 mod demo;
+mod host_interfaces;
 mod http;
 mod links;
 mod load;
 mod network;
+mod operator;
 mod start;
 mod stop;
 mod vlans;
