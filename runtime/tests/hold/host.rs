@@ -206,9 +206,10 @@ fn a_clock_that_jumps_moves_dates_and_no_deadline() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if std::fs::read_to_string(&path)
-                .unwrap()
-                .contains("SystemTime::now")
+            } else if !path.ends_with("tests.rs")
+                && std::fs::read_to_string(&path)
+                    .unwrap()
+                    .contains("SystemTime::now")
             {
                 let path = path.strip_prefix(&root).unwrap();
                 found.push(path.display().to_string());
@@ -219,9 +220,10 @@ fn a_clock_that_jumps_moves_dates_and_no_deadline() {
     assert_eq!(found, MAY_ASK_FOR_THE_DATE);
 }
 
-/// The Date field; whether a file changed too recently for its stamp to be told from the next one.
+/// Whether a file changed too recently for its stamp to be told from the next one; the Date field;
+/// when a capture began.
 const MAY_ASK_FOR_THE_DATE: [&str; 3] = [
     "http-static/src/files.rs",
-    "http-static/src/files/tests.rs",
     "http-static/src/respond.rs",
+    "runtime/src/capture.rs",
 ];
