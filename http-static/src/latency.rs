@@ -174,7 +174,7 @@ mod tests {
             times.sort_unstable();
             let truth = times[(times.len() * percent).div_ceil(100) - 1];
             let share = f64::from(u32::try_from(percent).unwrap()) / 100.0;
-            let said = of(&times).quantile(share).unwrap().as_nanos() as u64;
+            let said = u64::try_from(of(&times).quantile(share).unwrap().as_nanos()).unwrap();
             let bucket = |time| LATENCY_EDGES.partition_point(|edge| *edge < time);
             // The share in floating point may be one rank off.
             let next = times[times.len().min((times.len() * percent).div_ceil(100) + 1) - 1];

@@ -124,23 +124,13 @@ fn serve(source: &Source) -> ExitCode {
         },
     };
     // It may be another user's that root may read, so before as well.
-    let socket_folder = listener
-        .as_ref()
-        .and_then(|listener| listener.path().parent());
-    let is_named = capture_dir.is_some();
-    if let Some(path) = capture_dir.as_deref().or(socket_folder) {
-        // The socket's folder is the current one when its path is only a name.
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
+    if let Some(path) = capture_folder(capture_dir.as_deref(), listener.as_ref()) {
         match CaptureFolder::open(path) {
             Ok(folder) => {
                 sandbox.make_in(path);
                 prepared.capture_in(folder);
             }
-            Err(error) if is_named => return complain(&error),
+            Err(error) if capture_dir.is_some() => return complain(&error),
             Err(error) => tracing::info!("no captures: {}", sentence(&error)),
         }
     }
@@ -174,6 +164,34 @@ fn serve(source: &Source) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
     };
+    let sources = metrics::Sources {
+        started,
+        access_log: access_log.as_ref().map(access_log::Writer::queue),
+        limit: limit.clone(),
+    };
+    let sockets = (listener, metrics_listen);
+    let code = attend(runtime, sockets, sources, (signals, source, ready_file));
+    drop(access_log); // the last lines
+    limit.report();
+    code
+}
+
+/// Where captures are written: where it was said, else in the operator socket's folder.
+fn capture_folder<'a>(named: Option<&'a Path>, listener: Option<&'a Listener>) -> Option<&'a Path> {
+    let path = named.or_else(|| listener?.path().parent())?;
+    // The socket's folder is the current one when its path is only a name.
+    let is_here = path.as_os_str().is_empty();
+    Some(if is_here { Path::new(".") } else { path })
+}
+
+/// Starts to follow the signals and the dataplane, and those who ask about it, until the end.
+fn attend(
+    runtime: Runtime,
+    (listener, metrics_listen): (Option<Listener>, Option<metrics::Listener>),
+    sources: metrics::Sources,
+    (signals, source, ready_file): (Signals, &Source, Option<ReadyFile>),
+) -> ExitCode {
+    let limit = sources.limit.clone();
     let operators = listener.map(|listener| {
         let path = listener.path().display().to_string();
         tracing::info!("operators: dataplane ctl -s {path}");
@@ -182,21 +200,13 @@ fn serve(source: &Source) -> ExitCode {
     });
     let scrapers = metrics_listen.map(|listener| {
         tracing::info!("metrics: http://{}/metrics", listener.address()?);
-        let sources = metrics::Sources {
-            started,
-            access_log: access_log.as_ref().map(access_log::Writer::queue),
-            limit: limit.clone(),
-        };
         metrics::Server::start(listener, runtime.controller().clone(), sources)
     });
-    let code = match (operators.transpose(), scrapers.transpose()) {
+    match (operators.transpose(), scrapers.transpose()) {
         // Operators and scrapers are served until the end of this.
         (Ok(_operators), Ok(_scrapers)) => follow(runtime, signals, source, ready_file, &limit),
         (Err(error), _) | (_, Err(error)) => complain(&error),
-    };
-    drop(access_log); // the last lines
-    limit.report();
-    code
+    }
 }
 
 /// Leaves the running server what it needs, and says so when that is more than usual.
