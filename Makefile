@@ -23,7 +23,7 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 export MACVLAN_MASTER VLAN_ID IP_ADDRESS IMAGE
 
-.PHONY: help kustomize deploy undeploy program rootfs image deb test-deploy
+.PHONY: help kustomize deploy undeploy program rootfs image deb test-deploy test-package site test-site sbom semver
 help:
 	@echo 'make kustomize | deploy | undeploy   MACVLAN_MASTER=eth0 VLAN_ID=123 \'
 	@echo '                                     IP_ADDRESS=192.168.123.150/24 OVERLAY=openshift IMAGE=...'
@@ -60,12 +60,15 @@ image: rootfs
 deb: program
 	rm -rf deploy/deb && mkdir -p deploy/deb/man
 	$(PROGRAM) man > deploy/deb/man/dataplane.1
-	set -e; for command in serve check ready completions man; do \
+	set -e; for command in serve check ctl ready completions man; do \
 	    $(PROGRAM) man $$command > deploy/deb/man/dataplane-$$command.1; done
 	$(PROGRAM) completions bash > deploy/deb/dataplane.bash
 	$(PROGRAM) completions zsh > deploy/deb/_dataplane
 	$(PROGRAM) completions fish > deploy/deb/dataplane.fish
 	$(CARGO) deb -p dataplane-runtime --no-build --no-strip --profile ship --target $(TARGET)
+
+test-package:
+	deploy/test-package.sh
 
 test-deploy:
 	deploy/test.sh
