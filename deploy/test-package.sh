@@ -24,7 +24,11 @@ need readelf binutils
 need curl curl
 need ping iputils-ping
 need nsenter util-linux
+need make make
+need git git
+need pgrep procps
 need cc gcc
+[[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev) # for the static program
 if ((${#packages[@]})); then
     echo "installing ${packages[*]}"
     apt-get -o DPkg::Lock::Timeout=400 update -qq

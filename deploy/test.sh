@@ -33,8 +33,14 @@ need jq jq
 need curl curl
 need ping iputils-ping
 need kubectl kubernetes-client
-need nsenter util-linux
 need readelf binutils
+need unshare util-linux
+need make make
+need git git
+need cc gcc
+need python3 python3
+[[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev) # for the static program
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 [[ -x /usr/lib/cni/macvlan ]] || packages+=(containernetworking-plugins)
 if ((${#packages[@]})); then
     echo "installing ${packages[*]}"
