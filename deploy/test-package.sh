@@ -35,7 +35,7 @@ if ((${#packages[@]})); then
     apt-get -o DPkg::Lock::Timeout=400 install -qq -y --no-install-recommends "${packages[@]}" ||
         fail "these Debian packages are missing and cannot be installed: ${packages[*]}"
 fi
-cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb --version 3.8.0 ||
+cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-deb --version 3.8.0 ||
     fail 'cargo-deb cannot be installed'
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 
