@@ -77,8 +77,7 @@ for kept in "$root" "$target"; do mkdir -p ".$kept"; mount --rbind "$kept" ".$ke
 mkdir -p www conf tmp/docs
 echo Welcome >www/index.html
 install -D "$target/debug/dataplane" usr/local/bin/dataplane
-echo world
-exec chroot . sleep infinity
+exec chroot . sh -c 'echo world; exec sleep infinity'
 """
 
 
@@ -87,10 +86,17 @@ class World:
 
     def __init__(self):
         self.server = self.holder = self.wire = None
+        self.work = tempfile.mkdtemp(prefix="dataplane-docs.")
+        try:
+            self.build()
+        except BaseException:
+            self.close()
+            raise
+
+    def build(self):
         target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
         for package in (["-p", "dataplane-runtime", "--bin", "dataplane"], ["-p", "testbed", "--example", "wire"]):
             subprocess.run(["cargo", "build", "--quiet", "--locked", *package], cwd=ROOT, check=True)
-        self.work = tempfile.mkdtemp(prefix="dataplane-docs.")
         self.wire = subprocess.Popen([f"{target}/debug/examples/wire"], stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, text=True)
         self.net = {}
@@ -101,7 +107,7 @@ class World:
             name, _, path = line.strip().partition("=")
             self.net[name] = path
         self.holder = subprocess.Popen(
-            ["unshare", "--mount", "bash", "-c", BOOT, "-", self.work, ROOT, target],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "bash", "-c", BOOT, "-", self.work, ROOT, target],
             stdout=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "world\n":
             fail("the overlay was not mounted")
@@ -206,6 +212,7 @@ def keep(world, block, name, option):
 def main():
     if os.geteuid():
         fail("needs root: it makes namespaces")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     found = [block for page in pages for block in blocks(page)]
     world, ran, told = World(), 0, []
