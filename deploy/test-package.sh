@@ -144,8 +144,9 @@ mkdir -p var/www/html
 echo Welcome >var/www/html/index.html
 chroot . dpkg --install /tmp/dataplane.deb >&2
 # Not chroot alone: the unit's own mount namespace is made from the root of the mounts.
-mkdir old && pivot_root . old
-exec chroot . bash -c 'umount --lazy /old && rmdir /old && exec "$@"' - env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin container=other \
+old=$(mktemp -d -p .)
+pivot_root . "$old"
+exec chroot . bash -c 'umount --lazy "/$0" && rmdir "/$0" && exec "$@"' "$old" env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin container=other \
     /lib/systemd/systemd --unit=test.target --log-target=journal --show-status=false
 END
 (
