@@ -1,5 +1,5 @@
 //! `docs/configuration.md` is what the code prints, and its defaults are those of the code.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::panic, reason = "a test")]
 
 use runtime::Config;
 
