@@ -60,7 +60,7 @@ impl Node for AfPacketOutput {
                 out.drop(reason, frame);
                 continue;
             }
-            let (interface, len) = (frame.meta.interface, frame.len());
+            let (interface, len) = (frame.meta.interface, frame.total_len());
             if let Err(frame) = out.transmit(frame) {
                 out.drop(AfPacketOutputDrop::RingFull, frame);
                 continue;
@@ -89,9 +89,9 @@ fn refusal(
     let room = usize::from(port.mtu) + link_room(frame.octets());
     let mtu = usize::from(interface.mtu).min(room.saturating_sub(link));
     let fits = match frame.meta.segmentation {
-        None => frame.len() <= mtu + link,
+        None => frame.total_len() <= mtu + link,
         Some(segmentation) => {
-            frame.len() <= offload.segmentation_max
+            frame.total_len() <= offload.segmentation_max
                 && usize::from(segmentation.header_len) + usize::from(segmentation.size) <= mtu
         }
     };

@@ -14,7 +14,7 @@ use crate::error::{AttachError, OpenError};
 use crate::link::LinkInfo;
 use crate::options::Options;
 use crate::ring::{RxCounters, RxRing, RxTurn, TxCounters, TxRing, TxTurn};
-use crate::socket::{self, RxPair, Sockets};
+use crate::socket::{self, RxPair, SocketKick, Sockets};
 
 pub use wait::{WAIT_FDS_MAX, Wake};
 
@@ -47,7 +47,7 @@ pub struct Device {
     member: bool,
     rx: RxRing,
     tx: TxRing,
-    rx_fd: OwnedFd,
+    rx_fd: Arc<OwnedFd>,
     doorbell: OwnedFd,
     tx_fd: Arc<OwnedFd>,
     spares: Vec<RxPair>,
@@ -68,7 +68,8 @@ impl Sockets {
         let vnet = options.vnet_hdr && takes_vnet(self.tx.as_fd());
         let rx = map_rx(&name, &self.pair, interface, options, vnet)?;
         let tx_fd = Arc::new(self.tx);
-        let tx = map_tx(&name, &tx_fd, options, vnet)?;
+        let rx_fd = Arc::new(self.pair.rx);
+        let tx = map_tx(&name, &tx_fd, &rx_fd, options, vnet)?;
         Ok(Device {
             name,
             interface,
@@ -77,7 +78,7 @@ impl Sockets {
             member: false,
             rx,
             tx,
-            rx_fd: self.pair.rx,
+            rx_fd,
             doorbell: self.pair.doorbell,
             tx_fd,
             spares: self.spares,
@@ -208,7 +209,11 @@ impl Device {
             .map_err(AttachError::Open)?;
         self.past = self.rx_counters();
         self.rx = rx;
-        self.rx_fd = pair.rx;
+        self.rx_fd = Arc::new(pair.rx);
+        self.tx.set_kick(Box::new(SocketKick {
+            ring: Arc::clone(&self.tx_fd),
+            plain: Arc::clone(&self.rx_fd),
+        }));
         self.doorbell = pair.doorbell;
         self.member = false;
         Ok(())

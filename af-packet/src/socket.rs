@@ -8,8 +8,9 @@
     reason = "bind and two socket options of AF_PACKET have no safe wrapper"
 )]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, getsockopt, sockopt};
@@ -295,18 +296,36 @@ pub(crate) fn drain(fd: BorrowedFd<'_>) {
     }
 }
 
-/// Kicks a transmit ring through its socket.
+/// Kicks a transmit ring through its socket, and sends what goes past the ring.
 #[derive(Debug)]
-pub(crate) struct SocketKick(pub(crate) std::sync::Arc<OwnedFd>);
+pub(crate) struct SocketKick {
+    pub(crate) ring: Arc<OwnedFd>,
+    /// A socket without a transmit ring, on the same link.
+    pub(crate) plain: Arc<OwnedFd>,
+}
 
 impl Kick for SocketKick {
     fn kick(&mut self) -> Result<(), KickError> {
-        match nix::sys::socket::send(self.0.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT) {
-            Ok(_) => Ok(()),
-            Err(Errno::EAGAIN) => Err(KickError::SendBufferFull),
-            Err(Errno::ENOBUFS) => Err(KickError::QueueFull),
-            Err(Errno::ENETDOWN | Errno::ENXIO) => Err(KickError::LinkDown),
-            Err(error) => Err(KickError::Other(error as i32)),
-        }
+        let sent = nix::sys::socket::send(self.ring.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT);
+        sent.map(drop).map_err(kick_error)
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
+        let (fd, flags) = (self.plain.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        let sent = nix::sys::socket::sendmsg::<()>(fd, pieces, &[], flags, None);
+        sent.map(drop).map_err(kick_error)
+    }
+}
+
+fn kick_error(error: Errno) -> KickError {
+    match error {
+        Errno::EAGAIN => KickError::SendBufferFull,
+        Errno::ENOBUFS => KickError::QueueFull,
+        Errno::ENETDOWN | Errno::ENXIO => KickError::LinkDown,
+        error => KickError::Other(error as i32),
     }
 }

@@ -7,6 +7,7 @@
     reason = "plays the kernel's part on memory the ring hands out"
 )]
 
+use std::io::IoSlice;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dataplane::{IfIndex, Tag};
@@ -348,7 +349,38 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// `Err` when no more may be sent.
+    fn charge(&mut self) -> Result<(), KickError> {
+        match &mut self.budget {
+            Some((0, error)) => return Err(*error),
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+}
+
 impl Kick for FakeWire {
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
+        let mut wire = self.wire();
+        wire.charge()?;
+        let octets: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| piece.iter().copied())
+            .collect();
+        let (vnet, octets) = octets.split_at(uapi::vnet::SIZE.min(octets.len()));
+        wire.sent.push(Sent {
+            vnet: vnet.to_vec(),
+            octets: octets.to_vec(),
+        });
+        Ok(())
+    }
+
     fn kick(&mut self) -> Result<(), KickError> {
         let mut wire = self.wire();
         loop {
@@ -361,11 +393,7 @@ impl Kick for FakeWire {
             let fits = start >= v3::SIZE && start + len <= wire.geometry.slot_len;
             let mut done = tx_status::AVAILABLE;
             if fits {
-                match &mut wire.budget {
-                    Some((0, error)) => return Err(*error),
-                    Some((left, _)) => *left -= 1,
-                    None => {}
-                }
+                wire.charge()?;
                 // SAFETY: the slot is committed: the ring has no slice of it until it is
                 // available again.
                 let octets = unsafe { wire.region.octets(at + start, len) };

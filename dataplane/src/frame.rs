@@ -13,6 +13,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use bytes::Bytes;
+
 use crate::interface::IfIndex;
 
 /// Free octets in front of the octets of every frame a [`Port`](crate::Port) allocates: room for
@@ -264,12 +266,14 @@ pub struct Meta {
     pub trace: u32,
 }
 
-/// Octets borrowed from a ring block or a transmit slot, with a movable front.
+/// Octets borrowed from a ring block or a transmit slot, with a movable front. An outgoing frame
+/// may have a tail: octets that follow its own, shared with their owner and not copied.
 pub struct Frame<'block> {
     buffer: &'block mut [u8],
     start: u32,
     end: u32,
     slot: u32,
+    tail: Vec<Bytes>,
     /// What is known besides the octets.
     pub meta: Meta,
 }
@@ -310,6 +314,7 @@ impl<'block> Frame<'block> {
             start: narrow(start),
             end: narrow(start + len),
             slot,
+            tail: Vec::new(),
             meta: Meta {
                 wire_len: narrow(len),
                 ..Meta::default()
@@ -344,6 +349,52 @@ impl<'block> Frame<'block> {
     #[inline]
     pub fn len(&self) -> usize {
         (self.end - self.start) as usize
+    }
+
+    /// Octets on the wire: the frame's own and its tail's.
+    #[inline]
+    pub fn total_len(&self) -> usize {
+        if self.tail.is_empty() {
+            return self.len();
+        }
+        self.len() + self.tail.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// What follows the frame's own octets; empty for most frames.
+    #[inline]
+    pub fn tail(&self) -> &[Bytes] {
+        &self.tail
+    }
+
+    /// Puts `tail` behind the frame's own octets. Only for a port that [gathers](crate::Port::gathers).
+    pub fn attach(&mut self, tail: Vec<Bytes>) {
+        self.tail = tail;
+    }
+
+    /// Copies the tail behind the frame's own octets, into the frame's buffer; `false`, and
+    /// nothing changes, when it does not fit.
+    #[must_use]
+    pub fn flatten(&mut self) -> bool {
+        let own = self.len();
+        if !self.set_len(self.total_len()) {
+            return false;
+        }
+        let mut at = own;
+        for piece in std::mem::take(&mut self.tail) {
+            if let Some(place) = self.octets_mut().get_mut(at..at + piece.len()) {
+                place.copy_from_slice(&piece);
+            }
+            at += piece.len();
+        }
+        true
+    }
+
+    /// Appends all octets, the tail's too, to `octets`.
+    pub fn copy_to(&self, octets: &mut Vec<u8>) {
+        octets.extend_from_slice(self.octets());
+        for piece in &self.tail {
+            octets.extend_from_slice(piece);
+        }
     }
 
     /// Whether there are none.
@@ -414,6 +465,7 @@ impl fmt::Debug for Frame<'_> {
             .field("len", &self.len())
             .field("headroom", &self.headroom())
             .field("slot", &self.slot())
+            .field("tail", &self.tail.len())
             .field("meta", &self.meta)
             .finish_non_exhaustive()
     }
@@ -445,6 +497,26 @@ mod tests {
         assert_eq!(frame.len(), 4);
         frame.truncate(40);
         assert_eq!(frame.len(), 4);
+    }
+
+    #[test]
+    fn a_tail_counts_and_is_copied_when_there_is_room() {
+        let mut memory = [0xa5u8; 64];
+        let mut frame = Frame::new(&mut memory, 16, 4);
+        frame.octets_mut().copy_from_slice(b"head");
+        frame.attach(vec![
+            Bytes::from_static(b" and "),
+            Bytes::from_static(b"tail"),
+        ]);
+        assert_eq!((frame.len(), frame.total_len()), (4, 13));
+        let mut copy = Vec::new();
+        frame.copy_to(&mut copy);
+        assert!(frame.flatten());
+        assert_eq!((frame.octets(), frame.tail().len()), (&copy[..], 0));
+        assert_eq!(copy, b"head and tail");
+        frame.attach(vec![Bytes::from(vec![7; 36])]);
+        assert!(!frame.flatten());
+        assert_eq!((frame.len(), frame.total_len()), (13, 49));
     }
 
     #[test]

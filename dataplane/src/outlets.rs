@@ -131,6 +131,11 @@ impl<'g, 'block, N: Label, D: Label> Outlets<'g, 'block, N, D> {
         self.cx.port.offload()
     }
 
+    /// Whether frames may have a tail; see [`Port::gathers`].
+    pub fn gathers(&self) -> bool {
+        self.cx.port.gathers()
+    }
+
     /// Counts a frame of `octets` received on `interface`.
     #[inline]
     pub fn count_rx(&mut self, interface: IfIndex, octets: usize) {

@@ -29,4 +29,10 @@ pub trait Port<'block> {
 
     /// What is done for us on the way out.
     fn offload(&self) -> Offload;
+
+    /// Whether frames may have a [tail](Frame::attach), which leaves without being copied into a
+    /// slot. Such frames are super-segments; a slot must still be large enough for all of one.
+    fn gathers(&self) -> bool {
+        false
+    }
 }

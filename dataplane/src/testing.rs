@@ -23,8 +23,10 @@ pub struct Captured {
 
 impl Captured {
     fn of(frame: &Frame<'_>) -> Self {
+        let mut octets = Vec::with_capacity(frame.total_len());
+        frame.copy_to(&mut octets);
         Self {
-            octets: frame.octets().to_vec(),
+            octets,
             meta: frame.meta,
             offset: frame.offset(),
         }
@@ -85,6 +87,10 @@ impl<'block> Port<'block> for MemoryPort<'block> {
 
     fn offload(&self) -> Offload {
         self.offload
+    }
+
+    fn gathers(&self) -> bool {
+        self.offload.segmentation_max > 0
     }
 }
 

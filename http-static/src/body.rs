@@ -146,6 +146,7 @@ impl Stream {
                     return Poll::Ready(Some(Err(ended())));
                 }
                 self.left -= asked;
+                self.flow.share(&contents);
                 self.read_on(false);
                 let len = contents.len();
                 Poll::Ready(Some(Ok(Piece::file(contents, 0, len))))

@@ -2,8 +2,11 @@
 //!
 //! hyper would allocate a sleep per request for its one time limit. Here each poll computes the
 //! one deadline that matters now; the single sleep is re-armed only when that deadline is earlier
-//! than the sleep, or when the sleep ends before the deadline. An idle connection that gets a
-//! request every second re-arms once in [`keep_alive`](crate::Limits::keep_alive).
+//! than the sleep, or when the sleep ends before the deadline.
+//!
+//! hyper holds two buffers of 8 KiB for as long as it lives, so it does not outlive the need: it is
+//! made when the first octet comes, let go when the connection has been idle for [`REST_AFTER`],
+//! and made again when more comes.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,9 +15,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 
@@ -24,12 +26,13 @@ use crate::local::Local;
 use crate::serve::Serve;
 use crate::server::Shared;
 use crate::stats::add;
+use crate::stream::Stream;
 
 /// A connection being served; see [`Server::serve`](crate::Server::serve).
 #[must_use = "a connection is served by polling it"]
 pub struct Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     flow: Rc<Flow>,
     phase: Phase<S>,
@@ -43,18 +46,23 @@ where
     counted: (u64, u64),
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every connection is being served"
-)]
 enum Phase<S>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
-    Serving(http1::Connection<Io<S>, Serve>),
+    /// Nothing is asked; hyper is made when an octet comes.
+    Resting(Io<S>),
+    Serving(Box<http1::Connection<Io<S>, Serve>>),
     Closing(S, Instant),
     Over,
 }
+
+/// How long nothing has moved before hyper is let go. Making it again costs less than a request;
+/// clients that ask more often than this do not pay it.
+const REST_AFTER: Duration = Duration::from_millis(250);
+
+/// Connections of one thread that may have hyper while idle; beyond, it is let go at once.
+const SERVING_IDLE_MAX: usize = 1024;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +73,8 @@ enum Limit {
     Wait,
     /// A head is whole.
     Head,
+    /// A request begins soon, or hyper goes.
+    Rest,
     /// A request begins.
     Idle,
     /// The stream closes.
@@ -73,7 +83,7 @@ enum Limit {
 
 impl<S, T> Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
     T: Timer + Clone,
 {
     pub(crate) fn new(
@@ -87,12 +97,8 @@ where
         let number = local.number();
         add(&local.thread.counters.opened, 1);
         let flow = Rc::new(Flow::new(Arc::clone(shared), local, peer, now));
-        let io = Io::new(stream, Rc::clone(&flow));
-        let serve = Serve {
-            flow: Rc::clone(&flow),
-        };
         Self {
-            phase: Phase::Serving(shared.http.serve_connection(io, serve)),
+            phase: Phase::Resting(Io::new(stream, Rc::clone(&flow))),
             flow,
             timer,
             sleep: None,
@@ -106,29 +112,78 @@ where
 
     /// Runs hyper as far as it gets, then closes the stream. Ready when that is done.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Phase::Serving(http) = &mut self.phase {
-            if !self.drained && self.flow.shared.draining.load(Ordering::Acquire) {
-                self.drained = true;
-                // A connection that was just opened is let to ask once.
-                if self.flow.heads.get() > 0 || self.waker.is_some() {
-                    Pin::new(&mut *http).graceful_shutdown();
-                }
+        if !self.drained && self.flow.shared.draining.load(Ordering::Acquire) {
+            self.drained = true;
+            // A connection that was just opened is let to ask once.
+            if self.flow.heads.get() > 0 || self.waker.is_some() {
+                self.shut_down();
             }
+        }
+        if let Phase::Resting(io) = &mut self.phase {
+            if io.poll_wake(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.rouse();
+        }
+        if let Phase::Serving(http) = &mut self.phase {
             let Poll::Ready(result) = http.poll_without_shutdown(cx) else {
                 return Poll::Pending;
             };
             if result.is_err_and(|error| error.is_parse()) {
                 add(&self.flow.local.thread.counters.malformed, 1);
             }
-            let now = self.flow.now.get();
-            if let Phase::Serving(http) = std::mem::replace(&mut self.phase, Phase::Over) {
-                self.phase = Phase::Closing(http.into_parts().io.into_stream(), now);
-            }
+            self.close();
         }
         match &mut self.phase {
             // Whether it closed well or not, it is over.
             Phase::Closing(stream, _) => Pin::new(stream).poll_close(cx).map(drop),
-            Phase::Serving(_) | Phase::Over => Poll::Ready(()),
+            Phase::Resting(_) | Phase::Serving(_) | Phase::Over => Poll::Ready(()),
+        }
+    }
+
+    /// Makes hyper for what has come.
+    fn rouse(&mut self) {
+        if let Phase::Resting(io) = self.leave() {
+            let serve = Serve {
+                flow: Rc::clone(&self.flow),
+            };
+            let http = self.flow.shared.http.serve_connection(io, serve);
+            self.phase = Phase::Serving(Box::new(http));
+            let serving = &self.flow.local.serving;
+            serving.set(serving.get() + 1);
+        }
+    }
+
+    /// Lets hyper go.
+    fn rest(&mut self) {
+        self.phase = match self.leave() {
+            Phase::Serving(http) => {
+                add(&self.flow.local.thread.counters.rested, 1);
+                let parts = http.into_parts();
+                let mut io = parts.io;
+                io.unread(&parts.read_buf);
+                Phase::Resting(io)
+            }
+            phase => phase,
+        };
+    }
+
+    /// Begins to close the stream.
+    fn close(&mut self) {
+        let now = self.flow.now.get();
+        self.phase = match self.leave() {
+            Phase::Serving(http) => Phase::Closing(http.into_parts().io.into_stream(), now),
+            Phase::Resting(io) => Phase::Closing(io.into_stream(), now),
+            phase => phase,
+        };
+    }
+
+    /// Finishes the request it is in, if any, and closes.
+    fn shut_down(&mut self) {
+        match &mut self.phase {
+            Phase::Serving(http) => Pin::new(&mut **http).graceful_shutdown(),
+            Phase::Resting(_) => self.close(),
+            Phase::Closing(..) | Phase::Over => {}
         }
     }
 
@@ -153,13 +208,25 @@ where
         } else {
             limits.keep_alive
         };
+        let answered = flow.heads.get() == flow.answered.get();
+        if limit > REST_AFTER && answered && matches!(self.phase, Phase::Serving(_)) {
+            let crowded = flow.local.serving.get() > SERVING_IDLE_MAX;
+            let patience = if crowded { Duration::ZERO } else { REST_AFTER };
+            return (flow.active.get() + patience, Limit::Rest);
+        }
         (flow.active.get() + limit, Limit::Idle)
     }
 
     /// `limit` has passed. `true` if that ends the connection.
     fn pass(&mut self, limit: Limit) -> bool {
-        add(&self.flow.local.thread.counters.timeouts, 1);
+        if limit != Limit::Rest {
+            add(&self.flow.local.thread.counters.timeouts, 1);
+        }
         match limit {
+            Limit::Rest => {
+                self.rest();
+                false
+            }
             Limit::Wait => {
                 self.flow.wait_until.set(None);
                 self.flow.expired.set(true);
@@ -170,9 +237,7 @@ where
                 false
             }
             Limit::Idle => {
-                if let Phase::Serving(http) = &mut self.phase {
-                    Pin::new(http).graceful_shutdown();
-                }
+                self.shut_down();
                 // Should hyper not think itself idle, it is given up.
                 self.flow.active.set(self.flow.now.get());
                 std::mem::replace(&mut self.drained, true)
@@ -220,8 +285,18 @@ where
 
 impl<S, T> Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
+    /// Takes the phase out, for another.
+    fn leave(&mut self) -> Phase<S> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        if matches!(phase, Phase::Serving(_)) {
+            let serving = &self.flow.local.serving;
+            serving.set(serving.get() - 1);
+        }
+        phase
+    }
+
     /// Adds what moved since the last time to the thread's counters.
     fn count(&mut self) {
         let counters = &self.flow.local.thread.counters;
@@ -236,7 +311,7 @@ where
 
 impl<S, T> Future for Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
     T: Timer + Clone + Unpin,
 {
     type Output = ();
@@ -265,16 +340,17 @@ where
         if !over {
             return Poll::Pending;
         }
-        connection.phase = Phase::Over;
+        drop(connection.leave());
         Poll::Ready(())
     }
 }
 
 impl<S, T> Drop for Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     fn drop(&mut self) {
+        drop(self.leave());
         self.count();
         let thread = &self.flow.local.thread;
         add(&thread.counters.closed, 1);
@@ -286,7 +362,7 @@ where
 
 impl<S, T> fmt::Debug for Connection<S, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Stream + Unpin + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")

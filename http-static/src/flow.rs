@@ -1,14 +1,24 @@
 //! What the parts of one connection tell each other.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::head::Fault;
 use crate::local::Local;
+use crate::memory::Contents;
 use crate::server::Shared;
+
+/// Contents one connection offers its stream at a time: what hyper holds, and the next part. More
+/// (of pipelined requests) are copied.
+const SHARED_MAX: usize = 4;
+
+/// Octets from which on sharing is cheaper than copying.
+const SHARED_MIN: usize = 4096;
 
 /// State of one connection, shared by its stream, its service and its response body; all of them
 /// are polled by the connection, on one thread.
@@ -37,6 +47,9 @@ pub(crate) struct Flow {
     pub(crate) expired: Cell<bool>,
     /// The peer blocks: since when, and what it had taken then.
     pub(crate) blocked: Cell<Option<(Instant, u64)>>,
+    /// What is being written and may be kept by the stream, the oldest first; at most
+    /// [`SHARED_MAX`].
+    pub(crate) sharing: RefCell<Vec<Bytes>>,
     /// Octets read from and written to the stream.
     pub(crate) octets_in: Cell<u64>,
     pub(crate) octets_out: Cell<u64>,
@@ -63,9 +76,28 @@ impl Flow {
             wait_until: Cell::new(None),
             expired: Cell::new(false),
             blocked: Cell::new(None),
+            sharing: RefCell::default(),
             octets_in: Cell::new(0),
             octets_out: Cell::new(0),
         }
+    }
+
+    /// `contents` will be written soon: the stream may keep it instead of a copy.
+    pub(crate) fn share(&self, contents: &Arc<Contents>) {
+        if contents.len() < SHARED_MIN {
+            return;
+        }
+        let mut sharing = self.sharing.borrow_mut();
+        if sharing.len() == SHARED_MAX {
+            sharing.remove(0);
+        }
+        sharing.push(contents.share());
+    }
+
+    /// Everything is written.
+    pub(crate) fn written(&self) {
+        self.blocked.set(None);
+        self.sharing.borrow_mut().clear();
     }
 
     /// Milliseconds since the server started; what cache entries are stamped with.

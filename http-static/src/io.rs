@@ -10,9 +10,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::AsyncRead;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
+use crate::Stream;
 use crate::flow::Flow;
 use crate::head::{Fault, Framing, HeadScanner, Scan};
 
@@ -64,6 +65,12 @@ impl<S> Io<S> {
 
     pub(crate) fn into_stream(self) -> S {
         self.stream
+    }
+
+    /// Takes back what hyper has read and not used.
+    pub(crate) fn unread(&mut self, octets: &[u8]) {
+        self.held.splice(..0, octets.iter().copied());
+        self.checked += octets.len();
     }
 
     /// Hands on what is checked, as far as there is room.
@@ -200,6 +207,44 @@ impl<S> Io<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Io<S> {
+    /// Ready when there is something for hyper to read: octets, the end, or a head to refuse.
+    pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.flow.head_late.take() {
+            self.time_out();
+        }
+        while self.checked == 0 && !self.end {
+            let mut scratch = self.flow.local.scratch();
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut scratch);
+            if let Poll::Ready(Ok(octets)) = read {
+                let fresh = &scratch[..octets.min(scratch.len())];
+                if fresh.is_empty() {
+                    self.end = true;
+                } else {
+                    self.read_octets(octets);
+                    self.held.extend_from_slice(fresh);
+                    self.check_held();
+                }
+            }
+            self.flow.local.return_scratch(scratch);
+            match read {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(_)) => {}
+                // It comes again when hyper reads.
+                Poll::Ready(Err(_)) => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn read_octets(&self, octets: usize) {
+        let flow = &self.flow;
+        flow.octets_in
+            .set(flow.octets_in.get().wrapping_add(octets as u64));
+        flow.active.set(flow.now.get());
+    }
+}
+
 impl<S: AsyncRead + Unpin> Read for Io<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -231,10 +276,7 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
             if fresh.is_empty() {
                 io.end = true;
             } else {
-                io.flow
-                    .octets_in
-                    .set(io.flow.octets_in.get().wrapping_add(octets as u64));
-                io.flow.active.set(io.flow.now.get());
+                io.read_octets(octets);
                 if io.held.is_empty() {
                     // The usual case copies once: what is checked goes straight to hyper.
                     match io.check(fresh) {
@@ -266,7 +308,7 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for Io<S> {
+impl<S: Stream + Unpin> Write for Io<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -284,7 +326,7 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
                 Poll::Pending
             }
             Poll::Ready(flushed) => {
-                self.flow.blocked.set(None);
+                self.flow.written();
                 Poll::Ready(flushed)
             }
         }
@@ -304,7 +346,10 @@ impl<S: AsyncWrite + Unpin> Write for Io<S> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        let io = &mut *self;
+        let sharing = io.flow.sharing.borrow();
+        let written = Pin::new(&mut io.stream).poll_write_shared(cx, pieces, &sharing);
+        drop(sharing);
         self.count_write(written)
     }
 }

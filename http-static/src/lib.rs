@@ -77,6 +77,7 @@ mod respond;
 mod serve;
 mod server;
 mod stats;
+mod stream;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -86,3 +87,4 @@ pub use error::ServeError;
 pub use options::{Limits, Options};
 pub use server::Server;
 pub use stats::{AccessLog, AccessRecord, CacheEntry, CacheStats, Stats};
+pub use stream::Stream;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -41,6 +42,8 @@ pub(crate) struct Loader {
     pub(crate) root: Root,
     pub(crate) cache: Arc<Cache>,
     pub(crate) rendering: Rendering,
+    /// Jobs that wait or are being done.
+    pub(crate) busy: AtomicUsize,
 }
 
 /// Starts `threads` loaders. They end when every sender is gone.
@@ -79,6 +82,7 @@ impl Loader {
                     }
                 }
             }
+            self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

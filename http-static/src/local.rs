@@ -53,6 +53,8 @@ pub(crate) struct Local {
     hot: RefCell<HashMap<Box<[u8]>, Weak<Entry>>>,
     scratch: RefCell<Vec<u8>>,
     connections: Cell<u64>,
+    /// Connections that have hyper.
+    pub(crate) serving: Cell<usize>,
 }
 
 thread_local! {
@@ -73,6 +75,7 @@ impl Local {
                 hot: RefCell::default(),
                 scratch: RefCell::default(),
                 connections: Cell::new(0),
+                serving: Cell::new(0),
             });
             locals.push((Arc::downgrade(shared), Rc::clone(&local)));
             local

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 
 /// A bound on memory, shared by all that draw on it.
 #[derive(Debug)]
@@ -71,6 +71,20 @@ impl Contents {
 
     pub(crate) fn len(&self) -> usize {
         self.octets.len()
+    }
+
+    /// A handle that a stream can keep.
+    pub(crate) fn share(self: &Arc<Self>) -> Bytes {
+        Bytes::from_owner(Owner(Arc::clone(self)))
+    }
+}
+
+/// What a shared handle keeps alive.
+struct Owner(Arc<Contents>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.octets
     }
 }
 

@@ -307,6 +307,7 @@ impl Flow {
             Kind::File {
                 contents, fields, ..
             } => {
+                self.share(contents);
                 let octets = Octets::Cached(Arc::clone(contents));
                 self.answer_file(parts, traits, fields, octets)
             }

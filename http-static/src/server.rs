@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use futures_io::{AsyncRead, AsyncWrite};
 use hyper::rt::Timer;
 use hyper::server::conn::http1;
 
@@ -18,7 +17,7 @@ use crate::local::{Local, Thread};
 use crate::memory::Budget;
 use crate::respond::Rendering;
 use crate::stats::{CacheEntry, Stats};
-use crate::{Connection, Options, ServeError};
+use crate::{Connection, Options, ServeError, Stream};
 
 /// Octets hyper may hold for writing before it stops asking for more; also more than any head.
 const HYPER_BUFFER: usize = 128 << 10;
@@ -66,6 +65,7 @@ impl Server {
             root,
             cache: Arc::clone(&cache),
             rendering,
+            busy: AtomicUsize::new(0),
         });
         let jobs = loader::start(&loader, options.loaders)?;
         let mut http = http1::Builder::new();
@@ -98,7 +98,7 @@ impl Server {
     /// for one sleep at a time.
     pub fn serve<S, T>(&self, stream: S, peer: SocketAddr, timer: T) -> Connection<S, T>
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: Stream + Unpin + 'static,
         T: Timer + Clone,
     {
         Connection::new(&self.shared, Local::of(&self.shared), stream, peer, timer)
@@ -112,6 +112,12 @@ impl Server {
         for thread in self.shared.threads().iter() {
             thread.wake_all();
         }
+    }
+
+    /// Whether loaders have something to do: then their processor time is better spent by them than
+    /// by a caller that busily waits for more requests.
+    pub fn is_loading(&self) -> bool {
+        self.shared.loader.busy.load(Ordering::Relaxed) > 0
     }
 
     /// Whether both are handles of one server.
@@ -162,6 +168,7 @@ impl Shared {
 
     /// Should all loaders have died, the asker learns it from its dropped answer.
     pub(crate) fn send(&self, job: Job) {
+        self.loader.busy.fetch_add(1, Ordering::Relaxed);
         drop(self.jobs.send(job));
     }
 

@@ -96,6 +96,8 @@ impl Drop for Stream {
     }
 }
 
+impl crate::Stream for Stream {}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

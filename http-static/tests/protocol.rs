@@ -422,6 +422,69 @@ fn draining_ends_idle_connections_and_lets_busy_ones_finish() {
 }
 
 #[test]
+fn an_idle_connection_gives_its_buffers_back_and_goes_on_when_asked() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    for rests in 0..3 {
+        assert_eq!(server.stats().rested, rests);
+        assert!(!peer.get("/").closes());
+        peer.timer.advance(Duration::from_millis(300));
+        peer.poll();
+    }
+    // What has begun to come is no reason, nor is it lost.
+    peer.client.send(b"GET / HT");
+    peer.poll();
+    peer.timer.advance(Duration::from_millis(300));
+    peer.poll();
+    assert_eq!(server.stats().rested, 3);
+    peer.client.send(b"TP/1.1\r\nHost: a\r\n\r\n");
+    peer.poll_until(|peer| peer.client.receive().starts_with(b"HTTP/1.1 200 "));
+    // The time limits hold for those at rest as well.
+    peer.timer.advance(Duration::from_millis(300));
+    peer.poll();
+    peer.timer.advance(Duration::from_hours(1));
+    peer.poll();
+    assert!(peer.is_over() && peer.client.is_closed());
+    assert_eq!((server.stats().rested, server.stats().timeouts), (4, 1));
+}
+
+#[test]
+fn among_many_connections_an_idle_one_gives_its_buffers_back_at_once() {
+    let folder = page();
+    let server = folder.server();
+    let mut peers: Vec<_> = (0..1030).map(|_| Peer::new(&server)).collect();
+    for peer in &mut peers {
+        assert!(!peer.get("/").closes());
+    }
+    assert_eq!(server.stats().rested, 6);
+    drop(peers);
+    let mut peer = Peer::new(&server);
+    assert!(!peer.get("/").closes());
+    assert_eq!(server.stats().rested, 6);
+}
+
+#[test]
+fn a_transfer_that_waits_for_the_peer_is_not_idle() {
+    let folder = page();
+    let body: Vec<u8> = (0..1_u32 << 20).map(|at| (at % 251) as u8).collect();
+    folder.write("big", &body);
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    peer.client.set_room(Some(1000));
+    peer.client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut got = Vec::new();
+    peer.poll_until(|peer| {
+        peer.timer.advance(Duration::from_millis(300));
+        got.extend(peer.client.receive());
+        peer.client.set_room(Some(100_000));
+        got.len() > body.len()
+    });
+    assert!(got.ends_with(&body));
+    assert_eq!(server.stats().rested, 0);
+}
+
+#[test]
 fn requests_on_one_connection_are_counted() {
     let folder = page();
     let mut peer =

@@ -125,7 +125,7 @@ fn aim(
         .ok_or(Ip4LookupDrop::UnknownInterface)?;
     frame.meta.interface = hop.interface;
     frame.meta.next_hop = Some(hop.next_hop);
-    let fits = frame.len() <= usize::from(leaves.mtu) || frame.meta.segmentation.is_some();
+    let fits = frame.total_len() <= usize::from(leaves.mtu) || frame.meta.segmentation.is_some();
     Ok(if fits {
         Ip4LookupNext::Rewrite
     } else {

@@ -310,10 +310,10 @@ fn check(
     }
     let mtu = usize::from(leaves.mtu);
     let fits = match frame.meta.segmentation {
-        None => frame.len() <= mtu,
+        None => frame.total_len() <= mtu,
         Some(split) => {
             usize::from(split.size) + usize::from(split.header_len) <= mtu
-                && frame.len() + ENCAPSULATION_MAX <= offload.segmentation_max
+                && frame.total_len() + ENCAPSULATION_MAX <= offload.segmentation_max
         }
     };
     fits.then_some(leaves.mac)

@@ -1,5 +1,6 @@
 //! The byte stream of a TCP connection.
 
+use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::cell::RefCell;
 use std::fmt;
@@ -45,6 +46,20 @@ impl TcpStream {
         self.conn.borrow().key.interface
     }
 
+    /// As `poll_write_vectored`. Octets of `slices` that lie in one of `shared` may be kept by
+    /// reference until they are acknowledged, and are then not copied.
+    ///
+    /// # Errors
+    /// As writing: a connection that is gone or closed, no memory.
+    pub fn poll_write_shared(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        shared: &[Bytes],
+    ) -> Poll<Result<usize>> {
+        self.conn.borrow_mut().poll_write(cx, slices, shared)
+    }
+
     /// Resets the connection; what was written and not sent is lost.
     pub fn abort(self) {
         self.conn.borrow_mut().abort();
@@ -75,7 +90,7 @@ impl AsyncWrite for TcpStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        self.conn.borrow_mut().poll_write(cx, slices)
+        self.poll_write_shared(cx, slices, &[])
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<()>> {

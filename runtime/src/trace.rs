@@ -60,7 +60,7 @@ impl Step {
             node,
             what,
             meta: frame.meta,
-            len: frame.len(),
+            len: frame.total_len(),
             octets,
         }
     }

@@ -493,7 +493,8 @@ impl Worker {
     /// `until`.
     fn rest(&mut self, until: Until) {
         let window = self.spin.window();
-        if !window.is_zero() {
+        let is_loading = |listen: &Listen| listen.server.is_loading();
+        if !window.is_zero() && !self.listening.iter().any(is_loading) {
             let start = Instant::now();
             let end = match until {
                 Until::Time(at) => at.min(start + window),

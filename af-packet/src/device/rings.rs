@@ -109,6 +109,7 @@ pub(super) fn map_rx(
 pub(super) fn map_tx(
     name: &str,
     fd: &Arc<OwnedFd>,
+    plain: &Arc<OwnedFd>,
     options: &Options,
     vnet: bool,
 ) -> Result<TxRing, OpenError> {
@@ -126,11 +127,16 @@ pub(super) fn map_tx(
     }
     // The buffer counts frames in flight; up to wmem_max is granted, and less does no harm.
     let buffer = u32::try_from(geometry.octets()).unwrap_or(u32::MAX);
-    let _ = socket::set_socket(fd.as_fd(), libc::SO_SNDBUF, buffer);
+    for fd in [fd, plain] {
+        let _ = socket::set_socket(fd.as_fd(), libc::SO_SNDBUF, buffer);
+    }
     socket::set_option(fd.as_fd(), libc::PACKET_TX_RING, &request(geometry, 7, 0))
         .map_err(|source| ring_error(name, geometry.octets(), source))?;
     let region = Region::map(fd.as_fd(), geometry.octets())
         .map_err(|source| ring_error(name, geometry.octets(), source))?;
-    let kick = Box::new(SocketKick(Arc::clone(fd)));
-    Ok(TxRing::new(region, geometry, vnet, kick))
+    let kick = SocketKick {
+        ring: Arc::clone(fd),
+        plain: Arc::clone(plain),
+    };
+    Ok(TxRing::new(region, geometry, vnet, Box::new(kick)))
 }

@@ -5,9 +5,15 @@
 //! not transmitted are taken back from the end, and the ones in between are committed with an
 //! offset the kernel refuses, which under `PACKET_LOSS` it skips without a word.
 //!
+//! A frame with a tail leaves by a system call of its own, through a socket without a transmit
+//! ring: the kernel then copies the tail from where it lies, once. (Through the ring it would be
+//! copied into the slot, and from there once more by every virtual link.) Order is kept: while the
+//! ring holds earlier frames it cannot get rid of, such a frame takes its slot after all.
+//!
 //! # Ownership
-//! A slot's state says who has it: `Free`, `Held` by a frame, or `Committed` to the kernel until
-//! its status is `AVAILABLE` again (read with Acquire). Each slot is handed out at most once
+//! A slot's state says who has it: `Free`, `Held` by a frame, `Spent` when that frame has left
+//! otherwise, or `Committed` to the kernel until its status is `AVAILABLE` again (read with
+//! Acquire). Each slot is handed out at most once
 //! while it is `Held`; it is committed only by taking that very frame, recognised by where its
 //! octets lie. A frame that outlives its [`TxTurn`] still borrows the ring, so the slot cannot
 //! be handed out again before the frame is gone; that its slot is skipped meanwhile is harmless,
@@ -18,6 +24,7 @@
 )]
 
 use std::fmt;
+use std::io::IoSlice;
 
 use dataplane::frame::ETHERNET_HEADER;
 use dataplane::{Frame, HEADROOM, Offload, Port};
@@ -35,6 +42,9 @@ const BUFFER: usize = v3::SIZE;
 /// `virtio_net_hdr`, which is written right before the frame when it is transmitted.
 const FRONT: usize = HEADROOM + uapi::vnet::SIZE;
 
+/// Pieces of a frame sent past the ring; one with more goes through it.
+const PIECES_MAX: usize = 16;
+
 /// Tells the kernel to look at the ring.
 pub trait Kick {
     /// Sends what is committed, without waiting.
@@ -42,6 +52,20 @@ pub trait Kick {
     /// # Errors
     /// Why the kernel stopped before the end; what it sent until then is sent.
     fn kick(&mut self) -> Result<(), KickError>;
+
+    /// Whether [`Self::gather`] can be tried.
+    fn gathers(&self) -> bool {
+        false
+    }
+
+    /// Sends one frame, its `virtio_net_hdr` first, past the ring and without waiting.
+    ///
+    /// # Errors
+    /// Why not. After [`KickError::QueueFull`] the frame may be lost.
+    fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
+        let _ = pieces;
+        Err(KickError::Other(libc::EOPNOTSUPP))
+    }
 }
 
 /// Why a kick ended early. The frames stay in the ring, for the next kick.
@@ -60,10 +84,12 @@ pub enum KickError {
 /// What a transmit ring did, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TxCounters {
-    /// Frames committed to the kernel.
+    /// Frames given to the kernel.
     pub frames: u64,
     /// Of these, frames copied in because they lay elsewhere.
     pub copied: u64,
+    /// Frames sent past the ring because they have a tail.
+    pub gathered: u64,
     /// Frames refused because no slot was free.
     pub ring_full: u64,
     /// Frames refused, or thrown out after the MTU shrank, because they are longer than it
@@ -89,6 +115,7 @@ pub struct TxCounters {
 enum Slot {
     Free,
     Held,
+    Spent,
     Committed,
 }
 
@@ -142,6 +169,11 @@ impl TxRing {
             kick,
             counters: TxCounters::default(),
         }
+    }
+
+    /// Kicks by `kick` from now on.
+    pub(crate) fn set_kick(&mut self, kick: Box<dyn Kick + Send>) {
+        self.kick = kick;
     }
 
     /// Begins a turn.
@@ -257,12 +289,84 @@ impl TxRing {
         }
     }
 
+    /// Whether committed frames wait for another kick.
+    fn has_committed(&self) -> bool {
+        let mut unsent = (1..=self.unsent).map(|back| self.slot_before_next(back));
+        unsent.any(|slot| self.states[slot] == Slot::Committed)
+    }
+
+    /// Lets the kernel skip spent slots it would have to look at next.
+    fn skip_spent(&mut self) {
+        for back in (1..=self.unsent).rev() {
+            let slot = self.slot_before_next(back);
+            match self.states[slot] {
+                Slot::Spent => {
+                    self.commit_skip(slot);
+                    self.counters.skipped += 1;
+                }
+                Slot::Committed => {}
+                Slot::Held | Slot::Free => return,
+            }
+        }
+    }
+
+    /// Sends `frame` past the ring, after everything that is in it; `false`, and the frame is as
+    /// it was, when that cannot be done now.
+    fn gather(&mut self, frame: &mut Frame<'_>, header: vnet::Header) -> bool {
+        if !self.vnet || !self.kick.gathers() || frame.tail().len() >= PIECES_MAX {
+            return false;
+        }
+        if self.has_committed() {
+            self.send();
+            if self.has_committed() {
+                return false;
+            }
+        }
+        let slot = self.slot_of(frame);
+        if !frame.push_front(uapi::vnet::SIZE) {
+            return false;
+        }
+        if let Some(place) = frame.octets_mut().first_chunk_mut() {
+            *place = header.to_octets();
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let tail = frame.tail().iter().map(|piece| &piece[..]);
+        let octets = std::iter::once(frame.octets()).chain(tail);
+        for (place, octets) in pieces.iter_mut().zip(octets) {
+            *place = IoSlice::new(octets);
+        }
+        let sent = self.kick.gather(&pieces[..=frame.tail().len()]);
+        if let Err(error) = sent {
+            self.count_error(error);
+            let advanced = frame.advance(uapi::vnet::SIZE);
+            debug_assert!(advanced, "what was pushed can be taken off");
+            return false;
+        }
+        if let Some((slot, _)) = slot {
+            self.states[slot] = Slot::Spent;
+            self.held -= 1;
+        }
+        self.counters.frames += 1;
+        self.counters.gathered += 1;
+        true
+    }
+
+    fn count_error(&mut self, error: KickError) {
+        let counters = &mut self.counters;
+        match error {
+            KickError::LinkDown => counters.link_down += 1,
+            KickError::SendBufferFull | KickError::QueueFull => counters.back_pressure += 1,
+            KickError::Other(_) => counters.kick_errors += 1,
+        }
+    }
+
     /// The next slot, now `Held`.
     fn take_slot(&mut self) -> Option<usize> {
         if self.used == self.states.len() {
             self.reap();
         }
         if self.used == self.states.len() {
+            self.skip_spent();
             self.send();
             self.reap();
         }
@@ -343,12 +447,16 @@ impl TxRing {
 
     /// Ends a turn: no handed-out slot stays in the kernel's way, and what is committed is sent.
     fn settle(&mut self) {
-        while self.held > 0 && self.states[self.slot_before_next(1)] == Slot::Held {
+        while self.unsent > 0 {
             let slot = self.slot_before_next(1);
+            match self.states[slot] {
+                Slot::Held => self.held -= 1,
+                Slot::Spent => {}
+                Slot::Committed | Slot::Free => break,
+            }
             self.states[slot] = Slot::Free;
             self.used -= 1;
             self.unsent -= 1;
-            self.held -= 1;
         }
         for back in 1..=self.unsent {
             if self.held == 0 {
@@ -370,21 +478,19 @@ impl TxRing {
     fn send(&mut self) {
         for _ in 0..2 {
             self.note_taken();
+            if self.has_committed() {
+                self.skip_spent();
+            }
             if self.unsent == 0 || self.states[self.slot_before_next(self.unsent)] == Slot::Held {
                 return;
             }
             self.counters.kicks += 1;
-            match self.kick.kick() {
-                Ok(()) => break,
-                Err(KickError::LinkDown) => self.counters.link_down += 1,
-                Err(KickError::SendBufferFull | KickError::QueueFull) => {
-                    self.counters.back_pressure += 1;
-                    break;
-                }
-                Err(KickError::Other(_)) => {
-                    self.counters.kick_errors += 1;
-                    break;
-                }
+            let kicked = self.kick.kick();
+            if let Err(error) = kicked {
+                self.count_error(error);
+            }
+            if kicked != Err(KickError::LinkDown) {
+                break;
             }
         }
         self.note_taken();
@@ -446,7 +552,7 @@ impl TxTurn<'_> {
             None => self.ring.frame_max(frame.octets()),
             Some(_) => SEGMENTATION_MAX,
         };
-        if frame.len() > max.min(self.ring.room()) {
+        if frame.total_len() > max.min(self.ring.room()) {
             self.ring.counters.oversize += 1;
             return true;
         }
@@ -491,6 +597,15 @@ impl<'ring> Port<'ring> for TxTurn<'ring> {
             self.ring.counters.invalid += 1;
             return Err(frame);
         };
+        if !frame.tail().is_empty() {
+            if self.ring.gather(&mut frame, header) {
+                return Ok(());
+            }
+            if !frame.flatten() {
+                self.ring.counters.invalid += 1;
+                return Err(frame);
+            }
+        }
         if self.ring.commit_in_place(&mut frame, header) {
             return Ok(());
         }
@@ -506,6 +621,10 @@ impl<'ring> Port<'ring> for TxTurn<'ring> {
 
     fn offload(&self) -> Offload {
         self.ring.offload()
+    }
+
+    fn gathers(&self) -> bool {
+        self.ring.vnet && self.ring.kick.gathers()
     }
 }
 

@@ -124,7 +124,7 @@ impl Header {
             && segmentation.size > 0
             && header.hdr_len > header.csum_start
             && usize::from(header.hdr_len) <= octets.len()
-            && octets.len() <= SEGMENTATION_MAX;
+            && frame.total_len() <= SEGMENTATION_MAX;
         sound.then_some(header)
     }
 }

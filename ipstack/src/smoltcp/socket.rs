@@ -88,9 +88,22 @@ impl Socket {
         self.get().may_send()
     }
 
-    /// Queues as much of `octets` as there is room for; 0 also when our direction is closed.
-    pub(crate) fn send(&mut self, octets: &[u8]) -> usize {
-        self.get_mut().send_slice(octets).unwrap_or(0)
+    /// Queues up to `octets` octets, whatever they are: how many there was room for; 0 also when
+    /// our direction is closed.
+    pub(crate) fn send(&mut self, octets: usize) -> usize {
+        let mut queued = 0;
+        // Twice where the room goes around the ring's end.
+        while queued < octets {
+            let more = self.get_mut().send(|room| {
+                let count = room.len().min(octets - queued);
+                (count, count)
+            });
+            match more {
+                Ok(1..) => queued += more.unwrap_or(0),
+                Ok(0) | Err(_) => break,
+            }
+        }
+        queued
     }
 
     /// Reads into `buffer`.

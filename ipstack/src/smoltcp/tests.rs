@@ -73,14 +73,14 @@ fn a_socket_goes_on_where_the_numbers_say() {
         engine.emit(&mut socket, NOW, PATH, &mut sink),
         Emitted::Nothing
     );
-    assert_eq!(socket.send(b"hello"), 5);
+    assert_eq!(socket.send(5), 5);
     assert_eq!(
         engine.emit(&mut socket, NOW, PATH, &mut sink),
         Emitted::Packet
     );
     let packet = &sink.0[0];
     assert_eq!((word(packet, 24), word(packet, 28)), (7, 0xffff_fff0));
-    assert_eq!(&packet[40..], b"hello");
+    assert_eq!(packet.len(), 45);
 }
 
 #[test]
@@ -156,7 +156,7 @@ mod defects {
     fn what_is_queued_may_be_acknowledged_before_it_is_sent() {
         let mut socket = make(&replay(7)).unwrap();
         let mut engine = Engine::default();
-        assert_eq!(socket.send(b"not sent yet"), 12);
+        assert_eq!(socket.send(12), 12);
         feed(&mut engine, &mut socket, &ack(0xffff_fff0, 19), &[]);
         assert_eq!(socket.send_queue(), 0);
     }
@@ -181,7 +181,7 @@ mod defects {
         let mut socket = make(&replay(7)).unwrap();
         let mut engine = Engine::default();
         let mut sink = Sink::default();
-        socket.send(b"data");
+        socket.send(4);
         engine.emit(&mut socket, NOW, PATH, &mut sink);
         let closed = Outgoing {
             window: 0,

@@ -35,6 +35,9 @@ pub struct TcpConfig {
     /// All buffers together at most, in octets. When reached, send buffers stay at
     /// `tx_buffer_min`, and new connections are refused once not even these fit.
     pub buffers_max: usize,
+    /// When all buffers together are more than this, in octets, an idle connection gives its own
+    /// back at once and not only after `hibernate_after`.
+    pub buffers_idle_max: usize,
     /// How long a TIME-WAIT record is kept (RFC 9293 says 2 MSL; 60 s is customary).
     pub time_wait: Duration,
     /// How long a peer may take for its FIN after we sent ours and nobody reads any more.
@@ -74,6 +77,7 @@ impl Default for TcpConfig {
             tx_buffer_min: 16_384,
             tx_buffer_max: 1 << 20,
             buffers_max: 512 << 20,
+            buffers_idle_max: 32 << 20,
             time_wait: Duration::from_mins(1),
             fin_wait_2: Duration::from_mins(1),
             closing: Duration::from_mins(1),
@@ -81,7 +85,7 @@ impl Default for TcpConfig {
             keepalive_idle: Duration::from_secs(75),
             keepalive_interval: Duration::from_secs(10),
             keepalive_probes: 5,
-            hibernate_after: Duration::from_secs(2),
+            hibernate_after: Duration::from_millis(250),
             ack_delay: Duration::from_millis(10),
             resets_per_second: 1000,
             sender_assist: true,

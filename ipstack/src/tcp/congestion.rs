@@ -8,6 +8,12 @@ use std::time::Duration;
 const BETA: f64 = 0.7;
 /// Aggressiveness (RFC 9438, section 5), in segments per cubic second.
 const C: f64 = 0.4;
+/// Of what is delivered, the part whose loss is forgiven: 2 %, as BBR version 3 has it.
+const FORGIVEN: usize = 50;
+/// Segments that may be forgiven at once.
+const FORGIVEN_MAX: usize = 16;
+/// Segments that may be forgiven before anything was delivered.
+const FORGIVEN_FIRST: usize = 2;
 /// Segments in the initial window.
 const INITIAL_WINDOW: usize = 10;
 
@@ -18,6 +24,8 @@ pub(crate) struct Congestion {
     pub(crate) cwnd: usize,
     ssthresh: usize,
     mss: usize,
+    /// Octets whose loss would be forgiven.
+    forgiven: usize,
     /// The window before the last decrease, in segments.
     w_max: f64,
     /// When growth since the last decrease began.
@@ -34,6 +42,7 @@ impl Congestion {
             cwnd: INITIAL_WINDOW * mss,
             ssthresh: usize::MAX,
             mss,
+            forgiven: FORGIVEN_FIRST * mss,
             w_max: 0.0,
             epoch: None,
             origin: (0.0, 0.0),
@@ -68,6 +77,18 @@ impl Congestion {
         self.w_est += alpha * acked_segments / cwnd;
         let grown = (cwnd + (target - cwnd) * acked_segments / cwnd).max(self.w_est);
         self.cwnd = self.octets(grown).max(self.cwnd);
+    }
+
+    /// `octets` arrived.
+    pub(crate) fn on_delivered(&mut self, octets: usize) {
+        self.forgiven = (self.forgiven + octets / FORGIVEN).min(FORGIVEN_MAX * self.mss);
+    }
+
+    /// Whether `octets` lost are so few among what was delivered that they may be chance.
+    pub(crate) fn forgives(&mut self, octets: usize) -> bool {
+        let forgives = octets <= self.forgiven;
+        self.forgiven = self.forgiven.saturating_sub(octets);
+        forgives
     }
 
     /// Something was lost: one decrease per round trip, for the caller to see to.
@@ -148,6 +169,21 @@ mod tests {
         }
         let segments = congestion.cwnd / MSS;
         assert!((95..=110).contains(&segments), "{segments}");
+    }
+
+    #[test]
+    fn one_loss_in_a_hundred_is_forgiven_and_one_in_twenty_is_not() {
+        let forgiven = |interval: usize| {
+            let mut congestion = Congestion::new(MSS);
+            let losses = (1..=1000).filter(|at| {
+                congestion.on_delivered(MSS);
+                at % interval == 0 && congestion.forgives(MSS)
+            });
+            losses.count() * interval
+        };
+        assert_eq!(forgiven(100), 1000);
+        assert!(forgiven(20) < 450, "{}", forgiven(20));
+        assert!(!Congestion::new(MSS).forgives(3 * MSS));
     }
 
     #[test]

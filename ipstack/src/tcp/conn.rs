@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::config::TcpConfig;
 use super::counters::TcpCounters;
 use super::segment::{ACK, Outgoing, SynOptions};
+use super::send_queue::SendQueue;
 use super::sender::Sender;
 use super::seq::Seq;
 use super::table::Key;
@@ -159,6 +162,8 @@ pub(crate) struct Conn {
     pub(crate) shared: Rc<Shared>,
     /// `None` while there is nothing to buffer, and when the connection is gone.
     pub(crate) socket: Option<Socket>,
+    /// What the socket has to send, of which it only knows how much.
+    pub(crate) queue: SendQueue,
     pub(crate) state: State,
     pub(crate) tcb: Tcb,
     pub(crate) sender: Sender,
@@ -191,6 +196,7 @@ impl Conn {
             sender: Sender::new(&tcb, mtu, shared.config.sender_assist),
             shared,
             socket: None,
+            queue: SendQueue::new(tcb.snd_max),
             state: State::Established,
             tcb,
             app: App::default(),
@@ -272,6 +278,7 @@ impl Conn {
         if self.socket.is_none() {
             return false;
         }
+        self.queue.restart(self.tcb.snd_max);
         self.buffered = rx + tx;
         shared.buffers.set(shared.buffers.get() + self.buffered);
         true
@@ -280,6 +287,7 @@ impl Conn {
     /// Gives the buffers back.
     pub(crate) fn drop_socket(&mut self) {
         self.socket = None;
+        self.queue.restart(self.tcb.snd_max);
         let buffers = &self.shared.buffers;
         buffers.set(buffers.get() - self.buffered);
         self.buffered = 0;
@@ -368,10 +376,12 @@ impl Conn {
         Poll::Pending
     }
 
+    /// Octets of `slices` that lie in one of `shared` are not copied.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
+        shared: &[Bytes],
     ) -> Poll<Result<usize>> {
         if let Some(kind) = self.fate {
             return Poll::Ready(Err(Error::from(kind)));
@@ -390,8 +400,14 @@ impl Conn {
         let mut written = 0;
         if let Some(socket) = &mut self.socket {
             for slice in slices {
-                let part = slice.get(..room).unwrap_or(slice);
-                let sent = socket.send(part);
+                let sent = socket.send(slice.len().min(room));
+                let part = slice.get(..sent).unwrap_or(slice);
+                match shared.iter().find(|owner| contains(owner, part)) {
+                    Some(owner) if sent >= SHARED_MIN => {
+                        self.queue.push_shared(owner.slice_ref(part));
+                    }
+                    _ => self.queue.push_copy(part),
+                }
                 written += sent;
                 room -= sent;
                 if sent < slice.len() {
@@ -502,6 +518,15 @@ impl fmt::Debug for Conn {
             .finish_non_exhaustive()
     }
 }
+
+/// Whether `part` lies in `owner`, and not only looks like it.
+fn contains(owner: &Bytes, part: &[u8]) -> bool {
+    let (all, part) = (owner.as_ptr_range(), part.as_ptr_range());
+    all.start <= part.start && part.end <= all.end
+}
+
+/// Fewer octets are copied even where they are shared: cheaper than keeping track of them.
+const SHARED_MIN: usize = 2048;
 
 /// The middle of the three send buffer sizes: a page of the web with its pictures.
 const TX_BUFFER_MIDDLE: usize = 128 * 1024;

@@ -22,7 +22,7 @@ use super::seq::Seq;
 use super::slab::{Id, Slab};
 use super::sources::Sources;
 use super::table::{Key, Place, Table};
-use super::transmit::{Egress, Out};
+use super::transmit::{self, Out};
 use super::wake;
 use super::wheel::Wheel;
 use crate::smoltcp::Engine;
@@ -435,7 +435,7 @@ impl Core {
     /// Sends a segment of our own making. When the port has no room it is lost: the peer asks
     /// again.
     pub(super) fn send(&self, segment: &Outgoing, interface: IfIndex, out: &mut Out<'_, '_>) {
-        if !Egress::new(out, interface).send(segment) {
+        if !transmit::send(out, interface, segment) {
             self.shared.count(|c| c.port_full += 1);
         }
     }
@@ -544,7 +544,7 @@ impl Core {
                 flight: conn.tcb.snd_max.since(conn.tcb.una),
                 congestion_window: conn.sender.congestion.cwnd,
                 send_window: conn.tcb.send_window(),
-                round_trip: conn.sender.srtt(),
+                round_trip: conn.sender.round_trip.smoothed(),
                 retransmissions: conn.sender.retransmissions,
                 buffered: conn.socket.is_some(),
                 ..bare(&conn.key, conn.state)

@@ -31,7 +31,7 @@ use super::segment::{
 use super::sender;
 use super::seq::Seq;
 use super::table::{Key, Place};
-use super::transmit::{Egress, Out, Reply};
+use super::transmit::{Out, Reply, send_octets};
 use crate::smoltcp::{Engine, Path, Socket};
 use crate::tcp4_input::Tcp4InputDrop as Drop;
 
@@ -223,16 +223,7 @@ impl Core {
             }
             self.shared.count(|c| c.revived += 1);
         }
-        let mut egress = Egress::new(out, conn.key.interface);
-        let fed = feed(
-            &mut self.engine,
-            &mut conn,
-            segment,
-            packet,
-            &blocks,
-            &mut egress,
-        );
-        egress.done();
+        let fed = feed(&mut self.engine, &mut conn, segment, packet, &blocks, out);
         drop(conn);
         if !fed {
             self.panicked(index, now, out);
@@ -344,17 +335,7 @@ impl Core {
         let Ok(segment) = parse(&packet) else {
             return true;
         };
-        let mut egress = Egress::new(out, conn.key.interface);
-        let fed = feed(
-            &mut self.engine,
-            conn,
-            &segment,
-            &packet,
-            &NO_BLOCKS,
-            &mut egress,
-        );
-        egress.done();
-        fed
+        feed(&mut self.engine, conn, &segment, &packet, &NO_BLOCKS, out)
     }
 
     /// smoltcp or the application panicked in this connection: only it ends.
@@ -408,7 +389,7 @@ fn feed(
     segment: &Segment,
     packet: &[u8],
     blocks: &[Option<(Seq, Seq)>; SACK_BLOCKS_MAX],
-    egress: &mut Egress<'_, '_, '_>,
+    out: &mut Out<'_, '_>,
 ) -> bool {
     let path = Path {
         local: *conn.key.local.ip(),
@@ -433,6 +414,7 @@ fn feed(
     let fin_acked = state_before.awaits_ack_of_fin() && !state.awaits_ack_of_fin();
     let fin_taken = !state_before.has_fin() && state.has_fin();
     let una_before = conn.tcb.una;
+    conn.queue.advance(before.0.saturating_sub(after.0));
     let tcb = &mut conn.tcb;
     let acceptable = segment.seq.within(tcb.rcv_nxt, window.max(1));
     let edge = tcb.rcv_nxt.add(window + 1);
@@ -463,7 +445,8 @@ fn feed(
         conn.sender.progress_at = conn.now;
     }
     if let Some(packet) = reply.packet() {
-        egress.send_octets(packet);
+        // Without room it is lost: the peer asks again.
+        send_octets(out, conn.key.interface, packet);
     }
     true
 }

@@ -4,8 +4,8 @@
 //!
 //! - [`Tcp`]: the handle: listen, look, shut down.
 //! - `core`: tables and timers; `input`: checks and feeding; `handshake`: SYN to connection;
-//!   `serve`: a connection's turn; `timers`; `transmit`: the way out; `sender`, `congestion`: loss
-//!   recovery.
+//!   `serve`: a connection's turn; `timers`; `transmit`: the way out; `send_queue`: what is
+//!   to be sent; `sender`, `congestion`, `round_trip`: loss recovery.
 //! - `conn`: one connection, shared by the worker and its [`TcpStream`](crate::stream::TcpStream).
 //! - `table`, `slab`, `wheel`, `sources`, `limit`, `isn`, `seq`, `segment`, `wake`: tools.
 
@@ -21,7 +21,9 @@ mod isn;
 mod limit;
 mod listen;
 mod reset;
+mod round_trip;
 pub(crate) mod segment;
+mod send_queue;
 mod sender;
 mod seq;
 mod serve;

@@ -191,8 +191,9 @@ const PROTOCOL: u8 = 6;
 pub(crate) const CHECKSUM_AT: usize = 16;
 
 /// Fills the TCP checksum of `packet`, an IPv4 packet of ours without IP options: the
-/// pseudo-header's sum when `partial` (the kernel finishes it), else all of it.
-pub(crate) fn fill_checksum(packet: &mut [u8], partial: bool) {
+/// pseudo-header's sum when `partial` (the kernel finishes it, over `tail` more octets), else all
+/// of it.
+pub(crate) fn fill_checksum(packet: &mut [u8], tail: usize, partial: bool) {
     let Some((ip, tcp)) = packet.split_first_chunk_mut::<IP_HEADER>() else {
         return;
     };
@@ -201,7 +202,7 @@ pub(crate) fn fill_checksum(packet: &mut [u8], partial: bool) {
     if let Some(field) = tcp.get_mut(at.clone()) {
         field.fill(0);
     }
-    let mut sum = pseudo_header(source, destination, tcp.len());
+    let mut sum = pseudo_header(source, destination, tcp.len() + tail);
     let value = if partial {
         !sum.ones_complement()
     } else {

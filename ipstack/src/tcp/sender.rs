@@ -6,13 +6,16 @@
 //! segments that are not wanted are swallowed. This module decides what is wanted and when; the
 //! pass itself is in `transmit`.
 //!
-//! - Spec: RFC 6298 (RTO, with Linux's minimum of 200 ms), RFC 6675 (SACK), RFC 8985 (reordering
-//!   window, tail-loss probe), RFC 5681.
+//! Losses are congestion, with two exceptions at once: a path whose round trip shows no queue, and
+//! a few losses among much that arrives ([`Congestion::forgives`]), as radio links have them.
+//!
+//! - Spec: RFC 6675 (SACK), RFC 8985 (reordering window, tail-loss probe), RFC 5681.
 
 use std::time::Duration;
 
 use super::congestion::Congestion;
 use super::conn::Tcb;
+use super::round_trip::{RTO_INITIAL, RTO_MAX, RoundTrip};
 use super::segment::SACK_BLOCKS_MAX;
 use super::seq::Seq;
 
@@ -20,13 +23,12 @@ use super::seq::Seq;
 /// and sent again if need be.
 pub(crate) const SACK_RANGES_MAX: usize = 64;
 
-const RTO_MIN: Duration = Duration::from_millis(200);
-const RTO_MAX: Duration = Duration::from_mins(1);
-const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// The tail-loss probe waits at least this long (RFC 8985 names no minimum; Linux's is 2 ticks).
 const PROBE_MIN: Duration = Duration::from_millis(10);
 /// A peer may delay its acknowledgement of a lone segment this long.
 const PEER_ACK_DELAY: Duration = Duration::from_millis(200);
+/// Segments that may overtake one sent again before it counts as lost again.
+const REORDERED_MAX: usize = 3;
 /// The reordering window is at least one tick of the wheel.
 const REORDER_MIN: Duration = Duration::from_millis(1);
 
@@ -61,19 +63,20 @@ pub(crate) struct Sender {
     pub(crate) congestion: Congestion,
     /// How far the connection's clock is ahead of the worker's.
     offset: Duration,
-    srtt: Option<Duration>,
-    rttvar: Duration,
-    rto: Duration,
-    /// A segment being timed: the number that acknowledges it, when it was sent.
-    sample: Option<(Seq, Duration)>,
+    pub(crate) round_trip: RoundTrip,
     /// Ranges acknowledged selectively, in order, apart, all after SND.UNA.
     board: Vec<(Seq, Seq)>,
     /// Recovery ends when this is acknowledged.
     recovery: Option<Seq>,
+    /// The window was reduced in it.
+    reduced: bool,
     /// Whatever lies before, and is not acknowledged selectively, is lost.
     lost_to: Seq,
     /// Of that, what lies before has been sent again.
     resent_to: Seq,
+    /// The lost segment at this number was sent again when SND.NXT was that. Should it be missing
+    /// still when later ones have arrived, it was lost again.
+    first_resent: Option<(Seq, Seq)>,
     /// The first loss of a recovery is sent again whatever the window (RFC 6675, section 5).
     first_owed: bool,
     /// Duplicate acknowledgements in a row, from a peer without SACK.
@@ -96,14 +99,13 @@ impl Sender {
             assist,
             congestion: Congestion::new(mss(tcb, mtu)),
             offset: Duration::ZERO,
-            srtt: None,
-            rttvar: Duration::ZERO,
-            rto: RTO_INITIAL,
-            sample: None,
+            round_trip: RoundTrip::new(),
             board: Vec::new(),
             recovery: None,
+            reduced: false,
             lost_to: tcb.una,
             resent_to: tcb.una,
+            first_resent: None,
             first_owed: false,
             duplicates: 0,
             reorder_at: None,
@@ -135,11 +137,6 @@ impl Sender {
     /// for more than 60 s.
     pub(crate) fn jump(&mut self) {
         self.offset += RTO_MAX + Duration::from_secs(1);
-    }
-
-    /// The smoothed round-trip time.
-    pub(crate) fn srtt(&self) -> Option<Duration> {
-        self.srtt
     }
 
     /// Octets the send buffer may hold (of `capacity`), and how many more of them there may be
@@ -213,25 +210,34 @@ impl Sender {
     }
 
     /// `range` was sent again.
-    pub(crate) fn on_resent(&mut self, range: Resend, now: Duration) {
+    pub(crate) fn on_resent(&mut self, tcb: &Tcb, range: Resend, now: Duration) {
         self.resent_to = self.resent_to.max(range.to);
+        if self
+            .first_resent
+            .is_none_or(|(from, _)| from.before(tcb.una))
+        {
+            self.first_resent = Some((range.from, tcb.snd_max));
+        }
         self.first_owed = false;
         self.sent_at = now;
-        // Karn: what is acknowledged now may be either copy.
-        self.sample = None;
-        self.rto_at = Some(now + self.rto);
+        if tcb.sack {
+            self.round_trip.on_resent(range.from, range.to);
+        } else {
+            // What comes after a hole is acknowledged late, and cumulatively.
+            self.round_trip.forget_sample();
+        }
+        self.rto_at = Some(now + self.round_trip.timeout());
     }
 
     /// New data up to `end` was sent, `flight` octets (FIN included) being out now.
     pub(crate) fn on_sent(&mut self, end: Seq, flight: usize, mss: usize, now: Duration) {
-        if self.sample.is_none() {
-            self.sample = Some((end, now));
-        }
+        self.round_trip.on_sent(end, now);
         self.sent_at = now;
         if self.rto_at.is_none() {
             self.progress_at = now;
         }
-        self.rto_at.get_or_insert(now + self.rto);
+        let timeout = self.round_trip.timeout();
+        self.rto_at.get_or_insert(now + timeout);
         self.arm_probe(flight, mss, now);
     }
 
@@ -239,7 +245,7 @@ impl Sender {
     pub(crate) fn before_send(&mut self, tcb: &Tcb, now: Duration) {
         if tcb.una == tcb.snd_max
             && self.sent_at != Duration::ZERO
-            && now.saturating_sub(self.sent_at) > self.rto
+            && now.saturating_sub(self.sent_at) > self.round_trip.timeout()
         {
             self.congestion.on_idle();
             self.sent_at = now;
@@ -251,7 +257,7 @@ impl Sender {
         if !self.assist || self.recovery.is_some() || !self.board.is_empty() || flight == 0 {
             return;
         }
-        let srtt = self.srtt.unwrap_or(RTO_INITIAL / 2);
+        let srtt = self.round_trip.smoothed().unwrap_or(RTO_INITIAL / 2);
         let mut wait = (2 * srtt).max(PROBE_MIN);
         if flight <= mss {
             wait += PEER_ACK_DELAY;
@@ -275,29 +281,24 @@ impl Sender {
         let flight = tcb.snd_max.since(tcb.una);
         if acked > 0 {
             self.progress_at = now;
-            // Karn keeps a backed-off timeout until there is a sample. Without timestamps there is
-            // none while losses last, so it comes back by halves.
-            self.rto = self.rto_base().max(self.rto / 2);
-            if let Some((end, sent_at)) = self.sample
-                && !tcb.una.before(end)
-            {
-                self.sample = None;
-                self.on_round_trip(now.saturating_sub(sent_at));
-            }
+            self.round_trip.on_progress(tcb.una, now);
         }
         if !self.assist {
-            self.rto_at = (flight > 0).then(|| now + self.rto);
+            self.rto_at = (flight > 0).then(|| now + self.round_trip.timeout());
             return;
         }
         self.forget_before(tcb.una);
         for (from, to) in blocks.iter().flatten() {
-            self.mark_sacked(*from, *to, tcb);
+            if self.mark_sacked(*from, *to, tcb) {
+                self.round_trip.on_sacked(*from, *to, now);
+            }
         }
         self.resent_to = self.resent_to.max(tcb.una);
+        self.look_for_lost_again(tcb, mss);
         self.lost_to = self.lost_to.max(tcb.una);
         if self.recovery.is_some_and(|point| !tcb.una.before(point)) {
             self.recovery = None;
-            self.first_owed = false;
+            (self.first_resent, self.first_owed) = (None, false);
         }
         if acked > 0 {
             self.duplicates = 0;
@@ -308,13 +309,15 @@ impl Sender {
             }
         }
         if acked > 0 {
+            self.congestion.on_delivered(acked);
             let in_use = flight_before * 2 >= self.congestion.cwnd;
-            // After a timeout recovery is slow start; fast recovery keeps its window.
-            if in_use && (self.recovery.is_none() || self.timed_out()) {
-                let srtt = self.srtt.unwrap_or(Duration::ZERO);
+            // After a timeout recovery is slow start; a fast recovery that reduced the window
+            // keeps it.
+            if in_use && (self.recovery.is_none() || !self.reduced || self.timed_out()) {
+                let srtt = self.round_trip.smoothed().unwrap_or(Duration::ZERO);
                 self.congestion.on_ack(acked, now, srtt);
             }
-            self.rto_at = (flight > 0).then(|| now + self.rto);
+            self.rto_at = (flight > 0).then(|| now + self.round_trip.timeout());
         }
         self.watch_gaps(now);
         if acked > 0 || flight == 0 {
@@ -332,7 +335,7 @@ impl Sender {
         if self.duplicates == 3 && self.recovery.is_none() {
             let flight = tcb.snd_max.since(tcb.una);
             self.recovery = Some(tcb.snd_max);
-            self.first_owed = true;
+            (self.reduced, self.first_owed) = (true, true);
             self.lost_to = tcb.una.add(mss).min(tcb.snd_max);
             self.resent_to = tcb.una;
             self.congestion.on_loss(flight);
@@ -344,25 +347,16 @@ impl Sender {
         self.recovery.is_some_and(|point| self.lost_to == point)
     }
 
-    fn on_round_trip(&mut self, rtt: Duration) {
-        match self.srtt {
-            None => {
-                self.srtt = Some(rtt);
-                self.rttvar = rtt / 2;
-            }
-            Some(srtt) => {
-                self.rttvar = (self.rttvar * 3 + srtt.abs_diff(rtt)) / 4;
-                self.srtt = Some((srtt * 7 + rtt) / 8);
-            }
+    /// The first gap was sent again, and what was sent after that has arrived: send it once more.
+    fn look_for_lost_again(&mut self, tcb: &Tcb, mss: usize) {
+        let (Some((from, then)), Some((_, edge))) = (self.first_resent, self.board.last()) else {
+            return;
+        };
+        if from == tcb.una && edge.after(then.add(REORDERED_MAX * mss)) {
+            self.first_resent = None;
+            self.resent_to = tcb.una;
+            self.first_owed = true;
         }
-        self.rto = self.rto_base();
-    }
-
-    /// The timeout without backing off.
-    fn rto_base(&self) -> Duration {
-        self.srtt.map_or(RTO_INITIAL, |srtt| {
-            (srtt + 4 * self.rttvar).clamp(RTO_MIN, RTO_MAX)
-        })
     }
 
     fn forget_before(&mut self, una: Seq) {
@@ -373,10 +367,10 @@ impl Sender {
     }
 
     /// Adds a block to the board. One outside of what is in flight is a lie, or a duplicate's
-    /// report (RFC 2883), and changes nothing.
-    fn mark_sacked(&mut self, from: Seq, to: Seq, tcb: &Tcb) {
+    /// report (RFC 2883), and changes nothing; `false` then.
+    fn mark_sacked(&mut self, from: Seq, to: Seq, tcb: &Tcb) -> bool {
         if !from.after(tcb.una) || !from.before(to) || to.after(tcb.snd_max) {
-            return;
+            return false;
         }
         let at = self.board.partition_point(|(_, end)| end.before(from));
         let overlaps = self.board[at..]
@@ -387,7 +381,7 @@ impl Sender {
             if self.board.len() < SACK_RANGES_MAX {
                 self.board.insert(at, (from, to));
             }
-            return;
+            return true;
         }
         let merged = (
             self.board[at].0.min(from),
@@ -395,6 +389,7 @@ impl Sender {
         );
         self.board[at] = merged;
         self.board.drain(at + 1..at + overlaps);
+        true
     }
 
     /// Gives gaps below the highest octet on the board a quarter of a round trip to be mere
@@ -405,7 +400,8 @@ impl Sender {
             return;
         };
         if self.reorder_at.is_none() && edge.after(self.lost_to) {
-            let window = (self.srtt.unwrap_or(Duration::ZERO) / 4).max(REORDER_MIN);
+            let srtt = self.round_trip.smoothed().unwrap_or(Duration::ZERO);
+            let window = (srtt / 4).max(REORDER_MIN);
             self.reorder_at = Some(now + window);
             self.reorder_edge = edge;
         }
@@ -435,12 +431,18 @@ impl Sender {
         }
         if self.reorder_at.is_some_and(|at| at <= now) {
             self.reorder_at = None;
+            let lost_before = self.lost_to;
             self.lost_to = self.lost_to.max(self.reorder_edge.min(tcb.snd_max));
+            let found: usize = self.gaps(lost_before, self.lost_to).map(len).sum();
             let lost = self.next_resend(tcb).is_some();
             let new = lost && self.recovery.is_none();
             if new {
-                self.first_owed = true;
+                (self.reduced, self.first_owed) = (false, true);
                 self.recovery = Some(tcb.snd_max);
+            }
+            let noise = self.congestion.forgives(found) && !self.round_trip.shows_queue();
+            if self.recovery.is_some() && !self.reduced && !noise {
+                self.reduced = true;
                 self.congestion.on_loss(flight);
             }
             self.watch_gaps(now);
@@ -464,20 +466,20 @@ impl Sender {
 
     fn on_timeout(&mut self, tcb: &Tcb, flight: usize, now: Duration) {
         self.congestion.on_timeout(flight);
-        self.rto = (self.rto * 2).min(RTO_MAX);
-        self.rto_at = Some(now + self.rto);
+        self.round_trip.back_off();
+        self.rto_at = Some(now + self.round_trip.timeout());
         self.recovery = Some(tcb.snd_max);
+        (self.reduced, self.first_resent) = (true, None);
         self.lost_to = tcb.snd_max;
         self.resent_to = tcb.una;
         // A peer may drop what it SACKed (RFC 2018, section 8): believe nothing any more.
         self.board.clear();
-        self.sample = None;
         (self.probe_at, self.reorder_at) = (None, None);
     }
 
     /// Puts the timeout off: nothing can be sent, the peer's window being closed.
     pub(crate) fn postpone(&mut self, now: Duration) {
-        self.rto_at = Some(now + self.rto);
+        self.rto_at = Some(now + self.round_trip.timeout());
         (self.probe_at, self.reorder_at) = (None, None);
     }
 
@@ -488,7 +490,8 @@ impl Sender {
             self.recovery = Some(tcb.snd_max);
             self.lost_to = tcb.snd_max;
             self.resent_to = tcb.una;
-            self.sample = None;
+            self.reduced = true;
+            self.round_trip.forget_sample();
         }
     }
 }

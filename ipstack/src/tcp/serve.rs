@@ -244,7 +244,8 @@ impl Core {
         conn.now = now;
         let mss = sender::mss(&conn.tcb, conn.mtu);
         let segment_max = segment_max(out, conn.mtu);
-        let mut egress = Egress::new(out, conn.key.interface);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut egress = Egress::new(out, conn.key.interface, &mut scratch);
         let due = if conn.tcb.send_window() == 0 {
             if conn.sender.deadline().is_some_and(|at| at <= now) {
                 conn.sender.postpone(now);
@@ -269,17 +270,14 @@ impl Core {
                 if to == range.from {
                     break;
                 }
-                conn.sender.on_resent(
-                    Resend {
-                        from: range.from,
-                        to,
-                    },
-                    now,
-                );
+                let tcb = conn.tcb;
+                let from = range.from;
+                conn.sender.on_resent(&tcb, Resend { from, to }, now);
             }
         }
         let sent = self.transmit_new(conn, mss, segment_max, &mut egress);
         egress.done();
+        self.scratch = scratch;
         sent
     }
 
@@ -308,15 +306,15 @@ impl Core {
             let window_open = conn.tcb.send_window() > 0;
             egress.floor = (conn.sender.assists() && window_open).then_some(conn.tcb.snd_max);
             egress.expect(payload_max(socket.send_queue(), conn.mtu, segment_max));
-            egress.last = None;
             let emitted = self.engine.emit(socket, clock, path, egress);
+            let completed = egress.complete(&conn.queue);
             if egress.starved {
                 return Sent::Starved;
             }
             if emitted == Emitted::Nothing {
                 return Sent::All;
             }
-            let Some((built, swallowed)) = egress.last else {
+            let Some((built, swallowed)) = completed else {
                 continue;
             };
             if !window_open {
@@ -357,18 +355,10 @@ impl Core {
             }
             return if sent { range.to } else { range.from };
         }
-        let scratch = &mut self.scratch;
-        let mut passed = pass(&mut self.engine, conn, egress, scratch, range, mss);
+        let mut passed = pass(&mut self.engine, conn, egress, range, mss);
         if passed.forgotten && !egress.starved {
             self.prod(conn, egress);
-            passed = pass(
-                &mut self.engine,
-                conn,
-                egress,
-                &mut self.scratch,
-                range,
-                mss,
-            );
+            passed = pass(&mut self.engine, conn, egress, range, mss);
         }
         if passed.to != range.from {
             self.count_resent(conn);
@@ -401,6 +391,7 @@ impl Core {
             egress.expect(payload_max(socket.send_queue(), conn.mtu, 0));
             egress.floor = Some(conn.tcb.snd_max);
             self.engine.emit(socket, clock, path, egress);
+            egress.complete(&conn.queue);
         }
     }
 }

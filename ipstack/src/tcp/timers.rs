@@ -33,6 +33,7 @@ impl Core {
             self.give_up(index, end, now, out);
             return;
         }
+        let draining = self.draining;
         let Some(flow) = self.flows.get_mut(index) else {
             return;
         };
@@ -79,10 +80,13 @@ impl Core {
             config.keepalive_idle + config.keepalive_interval * u32::from(flow.probes);
         at[4] = Some(flow.heard_at + probe_after);
         let is_idle = conn.is_idle();
+        let active_at = flow.active_at;
         if flow.idle_stamp != 0 && (!is_idle || conn.socket.is_some()) {
             flow.idle_stamp = 0;
         }
-        if is_idle && flow.idle_stamp == 0 && flow.active_at + config.hibernate_after <= now {
+        let long_enough = flow.active_at + config.hibernate_after <= now
+            || shared.buffers.get() > config.buffers_idle_max;
+        if is_idle && flow.idle_stamp == 0 && long_enough {
             if conn.socket.is_some() {
                 conn.drop_socket();
                 shared.count(|c| c.hibernated += 1);
@@ -97,6 +101,9 @@ impl Core {
                     .is_some_and(|flow| flow.id == id && flow.idle_stamp == stamp)
             });
             (at[0], at[1], at[3]) = (None, None, None);
+        }
+        if is_idle && draining {
+            at[3] = Some(active_at + DRAIN_IDLE);
         }
         if at[2].is_some_and(|at| at <= now) {
             at[2] = Some(now + STALL);
@@ -188,9 +195,11 @@ impl Core {
             let (una, window) = (conn.tcb.una, conn.tcb.window);
             self.feed_own(conn, una, window, now, out);
         } else {
-            let mut egress = Egress::new(out, conn.key.interface);
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let mut egress = Egress::new(out, conn.key.interface, &mut scratch);
             self.prod(conn, &mut egress);
             egress.done();
+            self.scratch = scratch;
         }
     }
 

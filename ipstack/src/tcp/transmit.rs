@@ -1,5 +1,10 @@
 //! The way out: packets built in frames of the port, and passes over what is in flight.
+//!
+//! smoltcp writes headers; the payload it puts behind them is not the connection's, which comes
+//! from its [`SendQueue`] when a packet is completed. Where the port gathers, large packets get a
+//! shared payload without copying it.
 
+use bytes::Bytes;
 use dataplane::{Checksum, EtherType, Frame, IfIndex, Outlets, Segmentation};
 
 use super::conn::Conn;
@@ -7,6 +12,7 @@ use super::segment::{
     ACK, CHECKSUM_AT, FIN, IP_HEADER, Outgoing, PSH, SYN, TCP_HEADER, fill_checksum,
     set_ip_checksum,
 };
+use super::send_queue::SendQueue;
 use super::sender::Resend;
 use super::seq::Seq;
 use crate::smoltcp::{Emitted, Engine, Path, Transmit};
@@ -82,21 +88,41 @@ pub(crate) struct Egress<'a, 'g, 'block> {
     /// What ends at or before this was sent already and is swallowed.
     pub(crate) floor: Option<Seq>,
     frame: Option<Frame<'block>>,
-    /// The last packet built, and whether it was swallowed.
-    pub(crate) last: Option<(Built, bool)>,
+    /// The last packet built, to be [completed](Self::complete), and where it lies.
+    built: Option<(Built, Place)>,
+    /// Memory for large packets, of which the headers are all that matters. It stays in the cache.
+    scratch: &'a mut Vec<u8>,
     /// The port had no room.
     pub(crate) starved: bool,
 }
 
+/// Where a packet lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the frame, to be sent as pieces of this size, if it is a super-segment.
+    Frame(Option<u16>),
+    /// In the scratch memory.
+    Scratch(Option<u16>),
+}
+
+/// Octets of payload from which on it is worth while to share it.
+const GATHER_MIN: usize = 4096;
+
 impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
-    pub(crate) fn new(out: &'a mut Out<'g, 'block>, interface: IfIndex) -> Self {
+    /// `scratch` holds packets meanwhile.
+    pub(crate) fn new(
+        out: &'a mut Out<'g, 'block>,
+        interface: IfIndex,
+        scratch: &'a mut Vec<u8>,
+    ) -> Self {
         Self {
             out,
             interface,
             bound: HEADERS_MAX,
             floor: None,
             frame: None,
-            last: None,
+            built: None,
+            scratch,
             starved: false,
         }
     }
@@ -108,39 +134,60 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
 
     /// Sends a segment of our own making; `false` when the port has no room.
     pub(crate) fn send(&mut self, segment: &Outgoing) -> bool {
-        let Some(mut frame) = self.out.alloc(segment.len()) else {
-            self.starved = true;
-            return false;
-        };
-        segment.write(frame.octets_mut());
-        finish(self.out, frame, self.interface, None);
-        true
+        let sent = send(self.out, self.interface, segment);
+        self.starved |= !sent;
+        sent
     }
 
-    /// Sends a packet whose TCP checksum is not filled yet; `false` when the port has no room.
-    pub(crate) fn send_octets(&mut self, packet: &[u8]) -> bool {
-        let Some(mut frame) = self.out.alloc(packet.len()) else {
-            self.starved = true;
-            return false;
+    /// Gives the packet built last its payload, which begins in `queue`, and sends it, unless it
+    /// was sent before; what it was, and whether it was swallowed.
+    pub(crate) fn complete(&mut self, queue: &SendQueue) -> Option<(Built, bool)> {
+        let (built, place) = self.built.take()?;
+        let old = self.floor.is_some_and(|floor| !built.end.after(floor));
+        if old && !built.is_empty() {
+            return Some((built, true));
+        }
+        let mut frame = self.frame.take()?;
+        let (segment, tail) = match place {
+            Place::Frame(segment) => {
+                let payload = frame.octets_mut().get_mut(built.payload_at..);
+                queue.copy(built.seq, payload.unwrap_or(&mut []));
+                (segment, Vec::new())
+            }
+            Place::Scratch(segment) => {
+                let payload = self.scratch.len().saturating_sub(built.payload_at);
+                let mut tail = Vec::new();
+                let own = queue.shared(built.seq, payload, &mut tail);
+                if own.is_none() {
+                    tail.clear();
+                }
+                let own = own.unwrap_or(payload);
+                if !frame.set_len(built.payload_at + own) {
+                    debug_assert!(false, "a packet larger than announced");
+                }
+                let (head, body) = frame.octets_mut().split_at_mut(built.payload_at);
+                head.copy_from_slice(self.scratch.get(..built.payload_at).unwrap_or(&[]));
+                queue.copy(built.seq, body);
+                (segment, tail)
+            }
         };
-        frame.octets_mut().copy_from_slice(packet);
-        finish(self.out, frame, self.interface, None);
-        true
+        frame.attach(tail);
+        finish(self.out, frame, self.interface, segment);
+        Some((built, false))
     }
 
-    /// Sends the part of `packet` that lies in `range`, in pieces of at most `piece` octets of
-    /// payload that are super-segments when longer than `mss`. Returns where it stopped: the end
-    /// of the part, or earlier when the port had no room.
+    /// Sends the part of `packet` that lies in `range`, with the payload from `queue`, in pieces of
+    /// at most `piece` octets of payload that are super-segments when longer than `mss`. Returns
+    /// where it stopped: the end of the part, or earlier when the port had no room.
     fn send_part(
         &mut self,
-        packet: &[u8],
+        (packet, queue): (&[u8], &SendQueue),
         built: Built,
         range: Resend,
         piece: usize,
         mss: usize,
     ) -> Seq {
-        let payload = packet.get(built.payload_at..).unwrap_or(&[]);
-        let data_end = built.seq.add(payload.len());
+        let data_end = built.seq.add(packet.len().saturating_sub(built.payload_at));
         let mut at = built.seq.max(range.from);
         let end = built.end.min(range.to);
         while at.before(end) {
@@ -148,17 +195,13 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
             let octets = to.since(at);
             let is_last = to == data_end;
             let fin = built.flags & FIN != 0 && is_last && end.after(data_end);
-            let from = at.since(built.seq);
-            let Some(part) = payload.get(from..from + octets) else {
-                return at;
-            };
             let Some(mut frame) = self.out.alloc(built.payload_at + octets) else {
                 self.starved = true;
                 return at;
             };
             let (head, body) = frame.octets_mut().split_at_mut(built.payload_at);
             head.copy_from_slice(packet.get(..built.payload_at).unwrap_or(&[]));
-            body.copy_from_slice(part);
+            queue.copy(at, body);
             rewrite(head, octets, at, built.flags, is_last, fin);
             let segment = (octets > mss).then(|| u16::try_from(mss).unwrap_or(u16::MAX));
             finish(self.out, frame, self.interface, segment);
@@ -176,6 +219,27 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
             self.out.consume(frame);
         }
     }
+}
+
+/// Sends a segment of our own making; `false` when the port has no room.
+pub(crate) fn send(out: &mut Out<'_, '_>, interface: IfIndex, segment: &Outgoing) -> bool {
+    let Some(mut frame) = out.alloc(segment.len()) else {
+        return false;
+    };
+    segment.write(frame.octets_mut());
+    finish(out, frame, interface, None);
+    true
+}
+
+/// Sends a packet without payload whose TCP checksum is not filled yet; `false` when the port has
+/// no room.
+pub(crate) fn send_octets(out: &mut Out<'_, '_>, interface: IfIndex, packet: &[u8]) -> bool {
+    let Some(mut frame) = out.alloc(packet.len()) else {
+        return false;
+    };
+    frame.octets_mut().copy_from_slice(packet);
+    finish(out, frame, interface, None);
+    true
 }
 
 /// Makes the headers of a piece from those of the whole.
@@ -203,7 +267,8 @@ fn finish<'block>(
     segment: Option<u16>,
 ) {
     let partial = out.offload().checksum;
-    fill_checksum(frame.octets_mut(), partial);
+    let tail = frame.tail().iter().map(Bytes::len).sum();
+    fill_checksum(frame.octets_mut(), tail, partial);
     frame.meta.interface = interface;
     frame.meta.ether_type = EtherType::IPV4;
     frame.meta.checksum = if partial {
@@ -242,19 +307,19 @@ impl Transmit for Egress<'_, '_, '_> {
         segment: Option<u16>,
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
+        if len > GATHER_MIN && segment.is_some() && self.out.gathers() {
+            self.scratch.resize(len, 0);
+            let result = fill(self.scratch);
+            self.built = Some((Built::read(self.scratch), Place::Scratch(segment)));
+            return result;
+        }
         let fits = self.frame.as_mut().is_some_and(|frame| frame.set_len(len));
         let Some(frame) = self.frame.as_mut().filter(|_| fits) else {
             debug_assert!(false, "a packet larger than announced");
             return fill(&mut vec![0; len]);
         };
         let result = fill(frame.octets_mut());
-        let built = Built::read(frame.octets());
-        let old = self.floor.is_some_and(|floor| !built.end.after(floor));
-        let swallow = old && !built.is_empty();
-        self.last = Some((built, swallow));
-        if !swallow && let Some(frame) = self.frame.take() {
-            finish(self.out, frame, self.interface, segment);
-        }
+        self.built = Some((Built::read(frame.octets()), Place::Frame(segment)));
         result
     }
 }
@@ -327,12 +392,11 @@ pub(crate) struct Passed {
 }
 
 /// Sends `wanted`, a range in flight, again: lets smoltcp's timeout fire, so that it sends all
-/// that is in flight, and swallows the rest. `scratch` holds a packet meanwhile.
+/// that is in flight, and swallows the rest.
 pub(crate) fn pass(
     engine: &mut Engine,
     conn: &mut Conn,
     egress: &mut Egress<'_, '_, '_>,
-    scratch: &mut Vec<u8>,
     wanted: Resend,
     mss: usize,
 ) -> Passed {
@@ -352,24 +416,27 @@ pub(crate) fn pass(
         mtu: conn.mtu,
         segment_max: u16::MAX,
     };
+    let mut scratch = std::mem::take(egress.scratch);
     for _ in 0..PASS_MAX {
         let Some(socket) = conn.socket.as_mut() else {
             break;
         };
         scratch.clear();
-        let mut collect = Collect { packet: scratch };
+        let mut collect = Collect {
+            packet: &mut scratch,
+        };
         if engine.emit(socket, now, path, &mut collect) == Emitted::Nothing || scratch.is_empty() {
             break;
         }
-        let built = Built::read(scratch);
+        let built = Built::read(&scratch);
         if built.is_empty() {
             // An acknowledgement that was due; smoltcp takes it for sent.
-            egress.send_octets(scratch);
+            egress.starved |= !send_octets(egress.out, egress.interface, &scratch);
             continue;
         }
         passed.forgotten = false;
         if passed.to.before(built.end) && built.seq.before(wanted.to) {
-            let reached = egress.send_part(scratch, built, wanted, piece, mss);
+            let reached = egress.send_part((&scratch, &conn.queue), built, wanted, piece, mss);
             passed.to = passed.to.max(reached);
         }
         if built.end.after(snd_max) {
@@ -378,13 +445,14 @@ pub(crate) fn pass(
                 from: snd_max,
                 to: built.end,
             };
-            egress.send_part(scratch, built, new, piece, mss);
+            egress.send_part((&scratch, &conn.queue), built, new, piece, mss);
             conn.tcb.snd_max = built.end;
         }
         if !built.end.before(snd_max) {
             break;
         }
     }
+    *egress.scratch = scratch;
     passed
 }
 

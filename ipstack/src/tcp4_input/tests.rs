@@ -334,7 +334,7 @@ fn build(head: &Outgoing, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let total = u16::try_from(packet.len()).unwrap();
     packet[2..4].copy_from_slice(&total.to_be_bytes());
     set_ip_checksum(&mut packet);
-    fill_checksum(&mut packet, false);
+    fill_checksum(&mut packet, 0, false);
     packet
 }
 
@@ -1021,6 +1021,22 @@ fn buffers_are_bounded_and_writers_make_do_with_less() {
     assert_eq!(bed.tcp.limits().buffers.0, 0);
     bed.send(&peers[2].segment(ACK, b"x"));
     assert_eq!(bed.script.received.borrow().len(), 3);
+}
+
+#[test]
+fn many_buffers_in_use_make_idle_connections_give_theirs_back_at_once() {
+    let mut bed = Bed::new(TcpConfig {
+        buffers_idle_max: 2 * 32_768,
+        ..plain(true)
+    });
+    let mut peers: Vec<_> = (4000..4004).map(|port| bed.open(port)).collect();
+    for peer in &mut peers {
+        bed.send(&peer.segment(ACK, b"x"));
+        bed.pass(Duration::from_millis(50));
+    }
+    assert!(bed.tcp.limits().buffers.0 <= 2 * 32_768);
+    assert!(bed.counters().hibernated >= 2);
+    assert_eq!(bed.script.received.borrow().len(), 4);
 }
 
 #[test]

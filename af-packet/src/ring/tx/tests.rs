@@ -498,3 +498,89 @@ fn ether_types_are_found_behind_tags() {
     assert_eq!(vnet::link_header(&octets), (22, EtherType::IPV6));
     assert_eq!(vnet::link_header(&octets[..10]), (14, EtherType::default()));
 }
+
+/// A super-segment: 54 octets of headers, then a tail of two pieces.
+fn gather(turn: &mut TxTurn<'_>, fill: u8, tail: usize) -> bool {
+    let Some(mut frame) = turn.alloc(54) else {
+        return false;
+    };
+    frame.octets_mut().fill(fill);
+    frame.octets_mut()[12..14].copy_from_slice(&[0x08, 0x00]);
+    frame.meta.checksum = Checksum::Partial {
+        start: u16::try_from(frame.offset() + 34).unwrap(),
+        offset: 16,
+    };
+    frame.meta.segmentation = Some(Segmentation {
+        size: 100,
+        header_len: 40,
+    });
+    let piece = bytes::Bytes::from(vec![fill; tail / 2]);
+    frame.attach(vec![piece.clone(), piece]);
+    turn.transmit(frame).is_ok()
+}
+
+/// The first octet and the length of each frame that was sent.
+fn told(wire: &FakeWire) -> Vec<(u8, usize)> {
+    let sent = octets(wire).into_iter();
+    sent.map(|octets| (octets[0], octets.len())).collect()
+}
+
+#[test]
+fn a_frame_with_a_tail_leaves_past_the_ring_in_its_turn() {
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    let mut turn = ring.turn();
+    assert!(turn.gathers());
+    assert!(send(&mut turn, 1, 60));
+    assert!(gather(&mut turn, 2, 200));
+    // At once, and what was before it.
+    assert_eq!(told(&wire), [(1, 60), (2, 254)]);
+    assert!(gather(&mut turn, 3, 300) && send(&mut turn, 4, 61) && gather(&mut turn, 5, 200));
+    drop(turn);
+    assert_eq!(told(&wire), [(3, 354), (4, 61), (5, 254)]);
+    let counters = ring.counters();
+    assert_eq!((counters.frames, counters.gathered), (5, 3));
+    assert!(!ring.pending());
+    // Spent slots are free again, or the kernel has skipped them.
+    for round in 0..20 {
+        let mut turn = ring.turn();
+        for _ in 0..6 {
+            assert!(gather(&mut turn, round, 200));
+        }
+        drop(turn);
+        assert_eq!(told(&wire), vec![(round, 254); 6]);
+    }
+}
+
+#[test]
+fn more_frames_with_tails_than_slots_leave_in_one_turn() {
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    let mut turn = ring.turn();
+    for _ in 0..50 {
+        assert!(gather(&mut turn, 1, 200));
+    }
+    assert!(send(&mut turn, 2, 60));
+    drop(turn);
+    let sent = told(&wire);
+    assert_eq!((sent.len(), sent[50]), (51, (2, 60)));
+    assert!(!ring.pending());
+}
+
+#[test]
+fn a_full_send_buffer_puts_the_tail_into_the_slot_and_keeps_the_order() {
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    wire.limit(Some((1, KickError::SendBufferFull)));
+    let mut turn = ring.turn();
+    assert!(send(&mut turn, 1, 60) && send(&mut turn, 2, 60));
+    // The second frame stays in the ring, so this one must go behind it.
+    assert!(gather(&mut turn, 3, 200) && gather(&mut turn, 4, 200));
+    drop(turn);
+    assert_eq!(told(&wire), [(1, 60)]);
+    assert!(ring.pending());
+    wire.limit(None);
+    drop(ring.turn());
+    assert_eq!(told(&wire), [(2, 60), (3, 254), (4, 254)]);
+    assert_eq!(ring.counters().gathered, 0);
+    // Too long for its slot as well: it is the sender's again.
+    wire.limit(Some((0, KickError::SendBufferFull)));
+    assert!(!gather(&mut ring.turn(), 5, 600));
+}

@@ -64,7 +64,7 @@ fn gaps_become_losses_and_the_window_shrinks_once() {
     assert_eq!(sender.congestion.cwnd, cwnd * 7 / 10);
     let first = sender.allowed_resend(&tcb, MSS).unwrap();
     assert_eq!((first.from, first.to), (una, una.add(MSS)));
-    sender.on_resent(first, MS(60));
+    sender.on_resent(&tcb, first, MS(60));
     // The edge moved on while the first was watched.
     assert_eq!(sender.due(&tcb, MSS, MS(80)), Due::Loss { new: false });
     let second = sender.allowed_resend(&tcb, MSS).unwrap();
@@ -84,7 +84,7 @@ fn a_timeout_forgets_what_was_sacked_and_doubles() {
     assert_eq!((all.from, all.to), (tcb.una, tcb.snd_max));
     let allowed = sender.allowed_resend(&tcb, MSS).unwrap();
     assert_eq!(allowed.to, tcb.una.add(MSS));
-    sender.on_resent(allowed, MS(1000));
+    sender.on_resent(&tcb, allowed, MS(1000));
     assert_eq!(sender.allowed_resend(&tcb, MSS), None);
     assert_eq!(sender.due(&tcb, MSS, MS(2999)), Due::Nothing);
     assert_eq!(sender.due(&tcb, MSS, MS(3000)), Due::Timeout);
@@ -130,9 +130,59 @@ fn three_duplicates_from_a_peer_without_sack_are_a_loss() {
     }
     let lost = sender.allowed_resend(&tcb, MSS).unwrap();
     assert_eq!((lost.from, lost.to), (tcb.una, tcb.una.add(MSS)));
-    sender.on_resent(lost, MS(1));
+    sender.on_resent(&tcb, lost, MS(1));
     // A partial acknowledgement shows the next.
     ack(&mut sender, &mut tcb, 3, MS(40));
     let lost = sender.allowed_resend(&tcb, MSS).unwrap();
     assert_eq!((lost.from, lost.to), (tcb.una, tcb.una.add(MSS)));
+}
+
+#[test]
+fn a_lone_loss_on_a_path_without_a_queue_leaves_the_window() {
+    let (mut sender, mut tcb) = start();
+    send(&mut sender, &mut tcb, 10, MS(0));
+    ack(&mut sender, &mut tcb, 10, MS(40));
+    send(&mut sender, &mut tcb, 20, MS(40));
+    let cwnd = sender.congestion.cwnd;
+    let una = tcb.una;
+    sender.on_ack(&tcb, una, &block(&tcb, 1, 20), MSS, MS(80));
+    assert_eq!(sender.due(&tcb, MSS, MS(100)), Due::Loss { new: true });
+    assert_eq!(sender.congestion.cwnd, cwnd);
+    assert!(sender.allowed_resend(&tcb, MSS).is_some());
+}
+
+#[test]
+fn the_same_loss_after_longer_round_trips_is_congestion() {
+    let (mut sender, mut tcb) = start();
+    send(&mut sender, &mut tcb, 10, MS(0));
+    ack(&mut sender, &mut tcb, 10, MS(40));
+    send(&mut sender, &mut tcb, 20, MS(40));
+    ack(&mut sender, &mut tcb, 1, MS(100));
+    let una = tcb.una;
+    sender.on_ack(&tcb, una, &block(&tcb, 1, 19), MSS, MS(100));
+    assert_eq!(sender.due(&tcb, MSS, MS(140)), Due::Loss { new: true });
+    assert!(sender.congestion.cwnd <= 19 * MSS * 7 / 10);
+}
+
+#[test]
+fn what_was_sent_again_and_lost_again_is_not_left_to_the_timeout() {
+    let (mut sender, mut tcb) = start();
+    send(&mut sender, &mut tcb, 10, MS(0));
+    ack(&mut sender, &mut tcb, 10, MS(40));
+    send(&mut sender, &mut tcb, 10, MS(40));
+    let una = tcb.una;
+    sender.on_ack(&tcb, una, &block(&tcb, 1, 10), MSS, MS(80));
+    sender.due(&tcb, MSS, MS(100));
+    let first = sender.allowed_resend(&tcb, MSS).unwrap();
+    sender.on_resent(&tcb, first, MS(100));
+    send(&mut sender, &mut tcb, 5, MS(100));
+    // Three that overtake may be reordering.
+    sender.on_ack(&tcb, una, &block(&tcb, 1, 13), MSS, MS(140));
+    assert_eq!(sender.next_resend(&tcb), None);
+    sender.on_ack(&tcb, una, &block(&tcb, 1, 14), MSS, MS(141));
+    assert_eq!(sender.allowed_resend(&tcb, MSS), Some(first));
+    // Once more, and not with every acknowledgement that follows.
+    sender.on_resent(&tcb, first, MS(141));
+    sender.on_ack(&tcb, una, &block(&tcb, 1, 15), MSS, MS(142));
+    assert_eq!(sender.next_resend(&tcb), None);
 }
