@@ -32,8 +32,8 @@
 //! | `metrics-listen` | none | address and port of metrics for Prometheus, `"127.0.0.1:9482"` |
 //! | `access-log` | none | file that gets a line for each request; `"-"` is standard output |
 //! | **`[log]`** | | |
-//! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
-//! | `format` | `"text"` | `"text"` or `"json"` |
+//! | `level` | `"info"` | the least severe messages that are logged: `"error"`, `"warn"`, `"info"`, `"debug"` (single connections), `"trace"` |
+//! | `format` | `"text"` | `"text"`, or `"json"`: an object a line |
 //! | **`[[interface]]`** | | an interface of the host |
 //! | `name` | needed | its name on the host; `host-NAME` here |
 //! | `hw-addr` | the kernel's | our Ethernet address, see [`HostInterface::hw_addr`] |
@@ -48,14 +48,17 @@
 //! | **`[[interface.sub-interface]]`** | | a VLAN of the interface above |
 //! | `id` | needed | its name is `host-NAME.ID` |
 //! | `match` | `"dot1q ID exact-match"` | its frames: `"untagged"`, `"default"`, `"dot1q\|dot1ad VLAN\|any [inner-dot1q VLAN\|any] [exact-match]"` |
-//! | `up`, `addresses` | | as above |
+//! | `up` | | as above |
 //! | `mtu` | the interface's | as above |
+//! | `addresses` | none | addresses for its frames |
 //! | **`[[route]]`** | | |
 //! | `prefix` | needed | destination; `"0.0.0.0/0"` is the default route |
 //! | `via` | needed | next hop: an address on a connected network |
 //! | `interface` | the next hop's | where the next hop is |
 //! | **`[[neighbor]]`** | | a neighbour that is not asked for by ARP |
-//! | `interface`, `address`, `mac` | needed | where, who, its Ethernet address |
+//! | `interface` | needed | where it is, by our name: `host-macvlan0.123` |
+//! | `address` | needed | its IPv4 address |
+//! | `mac` | needed | its Ethernet address |
 //! | **`[[http]]`** | | a static HTTP server |
 //! | `www-root` | needed | folder to serve |
 //! | `address` | `"0.0.0.0"` | address to listen on; `0.0.0.0` is all of ours |
