@@ -69,7 +69,7 @@ image: rootfs
 deb: program
 	rm -rf deploy/deb && mkdir -p deploy/deb/man
 	$(PROGRAM) man > deploy/deb/man/dataplane.1
-	set -e; for command in serve check ctl ready completions man; do \
+	set -e; for command in serve check ctl ready open-sockets completions man; do \
 	    $(PROGRAM) man $$command > deploy/deb/man/dataplane-$$command.1; done
 	$(PROGRAM) completions bash > deploy/deb/dataplane.bash
 	$(PROGRAM) completions zsh > deploy/deb/_dataplane

@@ -28,7 +28,7 @@
 //! |---|---|---|
 //! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
 //! | `capture-dir` | the operator socket's folder | the folder `pcap trace` writes in |
-//! | `spare-interfaces` | `4` | workers of host interfaces that can be created while it runs, 0-64 |
+//! | `spare-interfaces` | 4 | workers of host interfaces that can be created while it runs, 0-64 |
 //! | `metrics-listen` | none | address and port of metrics for Prometheus, `"127.0.0.1:9482"` |
 //! | `access-log` | none | file that gets a line for each request; `"-"` is standard output |
 //! | **`[log]`** | | |

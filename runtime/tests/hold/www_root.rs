@@ -24,7 +24,14 @@ fn answer(bed: &Bed, path: &str) -> Option<Response> {
 
 #[test]
 fn a_replaced_folder_is_served_and_a_deleted_one_is_missed_until_it_is_back() {
-    let Some(bed) = Bed::new() else { return };
+    // The sandbox has to reach what takes the folder's name later.
+    let Some(bed) = Bed::serving(|site, _| {
+        let mut command = site.flags(&["--allow-read"]);
+        command.arg(site.www().parent().unwrap());
+        command
+    }) else {
+        return;
+    };
     bed.check();
     let www = bed.site.www();
     let (next, old) = (www.with_file_name("next"), www.with_file_name("old"));
@@ -44,6 +51,21 @@ fn a_replaced_folder_is_served_and_a_deleted_one_is_missed_until_it_is_back() {
     eventually("it is back", || {
         answer(&bed, "/").is_some_and(|page| page.body == PAGE)
     });
+}
+
+#[test]
+fn a_folder_the_sandbox_does_not_reach_is_refused_until_the_old_one_is_back() {
+    let Some(bed) = Bed::new() else { return };
+    bed.check();
+    let www = bed.site.www();
+    let old = www.with_file_name("old");
+    fs::rename(&www, &old).unwrap();
+    fs::create_dir(&www).unwrap();
+    fs::write(www.join("index.html"), "replaced\n").unwrap();
+    eventually("it is refused", || status(&bed, "/") == 403);
+    fs::remove_dir_all(&www).unwrap();
+    fs::rename(&old, &www).unwrap();
+    eventually("the old one is served", || status(&bed, "/") == 200);
 }
 
 #[test]
