@@ -113,8 +113,7 @@ where
     /// What the peer asked for last, for messages: `GET /index.html`. Nothing before it asked.
     pub fn request(&self) -> Option<String> {
         let request = self.flow.request.try_borrow().ok()?;
-        let (method, uri) = request.as_ref()?;
-        Some(format!("{method} {uri}"))
+        (!request.is_empty()).then(|| request.clone())
     }
 
     /// Runs hyper as far as it gets, then closes the stream. Ready when that is done.
@@ -167,8 +166,7 @@ where
         self.phase = match self.leave() {
             Phase::Serving(http) => {
                 add(&self.flow.local.thread.counters.rested, 1);
-                // It would keep what hyper read it from.
-                self.flow.request.replace(None);
+                self.flow.request.take();
                 let parts = http.into_parts();
                 let mut io = parts.io;
                 io.unread(&parts.read_buf);

@@ -20,6 +20,9 @@ use crate::stats::AccessRecord;
 /// (of pipelined requests) are copied.
 const SHARED_MAX: usize = 4;
 
+/// Octets of a request's target kept for messages.
+const REQUEST_MAX: usize = 256;
+
 /// Octets from which on sharing is cheaper than copying.
 const SHARED_MIN: usize = 4096;
 
@@ -60,8 +63,9 @@ pub(crate) struct Flow {
     pub(crate) course: Cell<Course>,
     /// Part of the response's body is not read yet.
     pub(crate) streaming: Cell<bool>,
-    /// The latest request, for messages, while hyper is there.
-    pub(crate) request: RefCell<Option<(Method, Uri)>>,
+    /// The latest request, for messages, its target cut to [`REQUEST_MAX`] octets. A copy: what
+    /// hyper read it from can be used again.
+    pub(crate) request: RefCell<String>,
     /// The request, while there is a log to tell of it.
     asked: RefCell<Option<Box<Asked>>>,
 }
@@ -120,8 +124,22 @@ impl Flow {
             course: Cell::new(Course::None),
             streaming: Cell::new(false),
             asked: RefCell::default(),
-            request: RefCell::new(None),
+            request: RefCell::default(),
         }
+    }
+
+    /// Keeps what was asked, for messages.
+    pub(crate) fn remember(&self, parts: &Parts) {
+        let mut request = self.request.borrow_mut();
+        request.clear();
+        request.push_str(parts.method.as_str());
+        request.push(' ');
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
+        let cut = target.floor_char_boundary(REQUEST_MAX);
+        request.push_str(target.get(..cut).unwrap_or_default());
     }
 
     /// `contents` will be written soon: the stream may keep it instead of a copy.

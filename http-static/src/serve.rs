@@ -100,8 +100,7 @@ impl Service<Request<Incoming>> for Serve {
         flow.answered.set(number);
         let (mut parts, body) = request.into_parts();
         flow.begin(&parts);
-        flow.request
-            .replace(Some((parts.method.clone(), parts.uri.clone())));
+        flow.remember(&parts);
         if let Some((_, fault)) = flow.fault.get().filter(|(at, _)| *at == number) {
             return flow.refuse_head(&parts, fault.status());
         }

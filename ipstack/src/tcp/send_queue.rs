@@ -38,6 +38,8 @@ pub(crate) struct SendQueue {
     /// Octets of the first piece that are acknowledged already.
     gone: usize,
     len: usize,
+    /// Memory of a piece that is gone, for the next.
+    spare: Vec<u8>,
 }
 
 impl SendQueue {
@@ -48,6 +50,7 @@ impl SendQueue {
             front,
             gone: 0,
             len: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -74,7 +77,9 @@ impl SendQueue {
             last.extend_from_slice(octets);
             return;
         }
-        self.pieces.push_back(Piece::Own(octets.to_vec()));
+        let mut piece = std::mem::take(&mut self.spare);
+        piece.extend_from_slice(octets);
+        self.pieces.push_back(Piece::Own(piece));
     }
 
     /// Adds `octets` without copying them.
@@ -97,7 +102,12 @@ impl SendQueue {
                 return;
             }
             self.gone -= size;
-            self.pieces.pop_front();
+            if let Some(Piece::Own(mut piece)) = self.pieces.pop_front()
+                && piece.capacity() <= PIECE_MAX
+            {
+                piece.clear();
+                self.spare = piece;
+            }
         }
     }
 
