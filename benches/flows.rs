@@ -7,6 +7,10 @@
 //! | `request` | 32 octets each, read and answered by a service with 8 | the same |
 //! | `pure-ack` | acknowledgements of these answers | the same |
 //!
+//! With `-awake` behind it every connection keeps its buffers, with `-asleep` each gives them back
+//! when it has nothing to do; as configured by default, which it is depends on how much all of them
+//! have. Like is compared with like: `request-awake/50000` with `request-awake/100`.
+//!
 //! The frames are written while the clock stands still.
 
 use std::net::Ipv4Addr;
@@ -48,8 +52,8 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn new(flows: usize) -> Self {
-        let mut whole = Whole::new(TcpConfig::default());
+    fn new(flows: usize, config: TcpConfig) -> Self {
+        let mut whole = Whole::new(config);
         let listening = whole.assembly.listen(Ipv4Addr::UNSPECIFIED, PORT, Answers);
         listening.unwrap_or_else(|error| unreachable!("{error}"));
         let mut peers: Vec<Peer> = (0..flows)
@@ -157,18 +161,41 @@ fn shuffled(count: usize) -> Vec<usize> {
     order
 }
 
+/// What becomes of the buffers of connections that have nothing to do.
+fn buffers() -> [(&'static str, TcpConfig); 3] {
+    let config = TcpConfig::default();
+    // Enough for all to have theirs, and time to keep them.
+    let awake = TcpConfig {
+        buffers_max: 8 << 30,
+        buffers_idle_max: 8 << 30,
+        hibernate_after: Duration::from_hours(1),
+        ..config.clone()
+    };
+    let asleep = TcpConfig {
+        buffers_idle_max: 0,
+        ..config.clone()
+    };
+    [("", config), ("-awake", awake), ("-asleep", asleep)]
+}
+
 fn flows(c: &mut Criterion) {
     let mut group = c.benchmark_group("ipstack/tcp4-input");
     group.throughput(Throughput::Elements(BATCH as u64));
-    for flows in FLOWS {
+    for ((suffix, config), flows) in buffers()
+        .iter()
+        .flat_map(|config| FLOWS.map(|flows| (config, flows)))
+    {
         let mut crowd = None;
-        group.bench_function(BenchmarkId::new("old-duplicate", flows), |b| {
-            let crowd = crowd.get_or_insert_with(|| Crowd::new(flows));
+        let new = || Crowd::new(flows, config.clone());
+        let id = BenchmarkId::new(format!("old-duplicate{suffix}"), flows);
+        group.bench_function(id, |b| {
+            let crowd = crowd.get_or_insert_with(new);
             b.iter_custom(|batches| (0..batches).map(|_| crowd.duplicate()).sum());
             assert_eq!(crowd.whole.sent.frames, 0, "nobody answers a duplicate");
         });
-        group.bench_function(BenchmarkId::new("request", flows), |b| {
-            let crowd = crowd.get_or_insert_with(|| Crowd::new(flows));
+        let id = BenchmarkId::new(format!("request{suffix}"), flows);
+        group.bench_function(id, |b| {
+            let crowd = crowd.get_or_insert_with(new);
             b.iter_custom(|batches| {
                 let request = |_| {
                     let spent = crowd.request();
@@ -178,8 +205,9 @@ fn flows(c: &mut Criterion) {
                 (0..batches).map(request).sum()
             });
         });
-        group.bench_function(BenchmarkId::new("pure-ack", flows), |b| {
-            let crowd = crowd.get_or_insert_with(|| Crowd::new(flows));
+        let id = BenchmarkId::new(format!("pure-ack{suffix}"), flows);
+        group.bench_function(id, |b| {
+            let crowd = crowd.get_or_insert_with(new);
             b.iter_custom(|batches| {
                 let acknowledge = |_| {
                     crowd.request();

@@ -7,6 +7,7 @@
 
 pub mod alone;
 pub mod peer;
+pub mod site;
 pub mod whole;
 
 /// Batches measured, in frames.
