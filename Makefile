@@ -23,14 +23,23 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 export MACVLAN_MASTER VLAN_ID IP_ADDRESS IMAGE
 
-.PHONY: help kustomize deploy undeploy program rootfs image deb test-deploy
+.PHONY: help kustomize deploy undeploy program rootfs image deb site sbom semver
+.PHONY: test-deploy test-package test-install test-docs test-site
 help:
 	@echo 'make kustomize | deploy | undeploy   MACVLAN_MASTER=eth0 VLAN_ID=123 \'
 	@echo '                                     IP_ADDRESS=192.168.123.150/24 OVERLAY=openshift IMAGE=...'
 	@echo 'make image          the container image, by podman (no registry is asked)'
 	@echo 'make rootfs         the same as an archive, without a container tool'
 	@echo 'make deb            a Debian package, by cargo deb'
-	@echo 'make test-deploy    as root: all of it in real containers'
+	@echo 'make site           the documentation as a site, by mdbook and graphviz'
+	@echo 'make sbom           what the program is made of (CycloneDX), by cargo cyclonedx'
+	@echo 'make semver         what a release would break, by cargo semver-checks'
+	@echo 'As root, each on its own or by .ci/run:'
+	@echo 'make test-deploy    the image and the manifests in real containers'
+	@echo 'make test-package   the Debian package under a systemd of its own'
+	@echo 'make test-install   cargo install, and the demo of what it installed'
+	@echo 'make test-docs      every command of the documentation'
+	@echo 'make test-site      the site in a browser, and its links'
 
 # Print the manifests.
 kustomize:
@@ -60,12 +69,46 @@ image: rootfs
 deb: program
 	rm -rf deploy/deb && mkdir -p deploy/deb/man
 	$(PROGRAM) man > deploy/deb/man/dataplane.1
-	set -e; for command in serve check ready completions man; do \
+	set -e; for command in serve check ctl ready open-sockets completions man; do \
 	    $(PROGRAM) man $$command > deploy/deb/man/dataplane-$$command.1; done
 	$(PROGRAM) completions bash > deploy/deb/dataplane.bash
 	$(PROGRAM) completions zsh > deploy/deb/_dataplane
 	$(PROGRAM) completions fish > deploy/deb/dataplane.fish
 	$(CARGO) deb -p dataplane-runtime --no-build --no-strip --profile ship --target $(TARGET)
 
+site:
+	docs/build.py $(OUT)/site
+
+# One JSON file: the crates of the program, versions, licences and checksums, those of the demo
+# included, which the image is built without.
+sbom:
+	$(CARGO) cyclonedx --manifest-path runtime/Cargo.toml --format json --target $(TARGET) \
+	    --no-build-deps --override-filename dataplane.cdx
+	mkdir -p $(SHIP)
+	mv runtime/dataplane.cdx.json $(SHIP)/dataplane.cdx.json
+	rm -f */dataplane.cdx.json
+	@echo $(SHIP)/dataplane.cdx.json
+
+# Compares with the last release on crates.io, or with BASELINE, a tag: there is none before the
+# first release.
+semver:
+	$(CARGO) semver-checks --workspace --exclude dataplane-benches --exclude dataplane-examples \
+	    $(if $(BASELINE),--baseline-rev $(BASELINE))
+
 test-deploy:
 	deploy/test.sh
+
+test-package:
+	deploy/test-package.sh
+
+# The installed program builds its own network, serves there, and asks itself.
+test-install:
+	set -e; root=$$(mktemp -d); trap 'rm -rf '$$root EXIT; \
+	$(CARGO) install --quiet --locked --debug --path runtime --root $$root; \
+	$$root/bin/dataplane demo
+
+test-docs:
+	docs/test.py
+
+test-site: site
+	docs/test-site.py $(OUT)/site $(OUT)/site-shots

@@ -33,8 +33,14 @@ need jq jq
 need curl curl
 need ping iputils-ping
 need kubectl kubernetes-client
-need nsenter util-linux
 need readelf binutils
+need unshare util-linux
+need make make
+need git git
+need cc gcc
+need python3 python3
+[[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev) # for the static program
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 [[ -x /usr/lib/cni/macvlan ]] || packages+=(containernetworking-plugins)
 if ((${#packages[@]})); then
     echo "installing ${packages[*]}"
@@ -135,7 +141,7 @@ while IFS='=' read -r -t 20 -u "$wire_out" key path; do
     declare "$key=$path"
     [[ $key == pod ]] && break
 done
-[[ -n ${client-} && -n ${node-} && -n ${pod-} ]] || fail 'the wiring was not built'
+[[ -n ${client-} && -n ${client124-} && -n ${node-} && -n ${pod-} ]] || fail 'the wiring was not built'
 echo "client $client, node $node, pod $pod"
 on_client() { nsenter --net="$client" "$@"; }
 
@@ -174,10 +180,12 @@ config_map() { # DIRECTORY NAME TEXT
     mv -T "$1/..data_tmp" "$1/..data"
     [[ -L $1/$2 ]] || ln -s "..data/$2" "$1/$2"
 }
-mkdir "$work/www" "$work/conf"
+startup_conf() { # MANIFESTS
+    sed -n '/^  startup.conf: |/,/^[^ ]/s/^    //p' "$1"
+}
+mkdir "$work/www" "$work/conf" "$work/several"
 config_map "$work/www" index.html Welcome
-sed -n '/^  startup.conf: |/,/^[^ ]/s/^    //p' "$work/openshift.yaml" >"$work/startup.conf"
-config_map "$work/conf" startup.conf "$(cat "$work/startup.conf")"
+config_map "$work/conf" startup.conf "$(startup_conf "$work/openshift.yaml")"
 cat "$work/conf/startup.conf"
 
 start=$EPOCHREALTIME
@@ -223,6 +231,30 @@ wait_for 10 "${podman[@]}" exec dataplane /dataplane ready /run/dataplane/ready
 first_ping
 "${podman[@]}" stop --time 8 dataplane >/dev/null
 "${podman[@]}" rm dataplane >/dev/null
+
+say 'several VLANs in one pod, by a configuration file of its own'
+config_map "$work/several" startup.conf "$(startup_conf "$work/several-vlans.yaml")"
+"${podman[@]}" run --detach --name dataplane-several --cap-drop=ALL --cap-add=NET_RAW --read-only \
+    --security-opt no-new-privileges --network "ns:$pod" --volume "$work/several:/conf:ro" \
+    --volume "$work/www:/www:ro" --tmpfs /run/dataplane "$IMAGE" \
+    serve --startup-config /conf/startup.conf --ready-file /run/dataplane/ready >/dev/null
+wait_for 10 "${podman[@]}" exec dataplane-several /dataplane ready /run/dataplane/ready
+"${podman[@]}" exec dataplane-several /dataplane ready /run/dataplane/ready
+# Each VLAN has a client of its own, which cannot reach the other's network.
+for vlan in 123 124; do
+    other=$((247 - vlan)) at=$client
+    ((vlan == 123)) || at=$client124
+    echo "-- from the client on VLAN $vlan"
+    nsenter --net="$at" ping -c 1 -W 1 "192.168.$vlan.150"
+    [[ $(nsenter --net="$at" curl --silent --show-error --fail --max-time 5 \
+        "http://192.168.$vlan.150/index.html") == 'Welcome back' ]] || fail 'the page is another'
+    if nsenter --net="$at" ping -c 1 -W 1 "192.168.$other.150" >/dev/null 2>&1; then
+        fail "VLAN $vlan reaches VLAN $other"
+    fi
+done
+"${podman[@]}" exec dataplane-several /dataplane ctl show interface address
+"${podman[@]}" stop --time 8 dataplane-several >/dev/null
+"${podman[@]}" rm dataplane-several >/dev/null
 
 say 'as Kubernetes starts it: no ambient capability, so the file must carry it'
 # podman gives a user who is not root ambient capabilities, Kubernetes does not. runc is asked

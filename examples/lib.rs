@@ -1,5 +1,8 @@
-//! What the examples share: the README's picture of the graph and its table of nodes.
+//! What the examples share: the README's picture of the graph and its table of nodes, and the
+//! reference of the configuration.
 #![forbid(unsafe_code)]
+
+pub mod schema;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

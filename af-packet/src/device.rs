@@ -161,6 +161,35 @@ impl Device {
         Ok(joined)
     }
 
+    /// Unmaps the rings and gives the sockets back, deaf: what lay in the rings is lost, and no
+    /// frame reaches the sockets until they are mapped and attached anew. `None` when they cannot
+    /// be used again and are closed: a member of a fanout group can never be bound again, and a
+    /// transmit ring with frames the kernel still sends cannot be given up.
+    pub fn into_sockets(self) -> Option<Sockets> {
+        if self.member {
+            return None;
+        }
+        for fd in [&*self.rx_fd, &self.doorbell] {
+            socket::attach_filter(fd.as_fd(), 0).ok()?;
+        }
+        // The kernel frees a ring that nobody has mapped when it is asked for one of nothing.
+        drop(self.rx);
+        drop(self.tx);
+        let (tx, rx) = (Arc::into_inner(self.tx_fd)?, Arc::into_inner(self.rx_fd)?);
+        let none = [0; size_of::<libc::tpacket_req3>()];
+        socket::set_option(rx.as_fd(), libc::PACKET_RX_RING, &none).ok()?;
+        socket::set_option(tx.as_fd(), libc::PACKET_TX_RING, &none).ok()?;
+        Some(Sockets {
+            interface: self.name,
+            pair: RxPair {
+                rx,
+                doorbell: self.doorbell,
+            },
+            tx,
+            spares: self.spares,
+        })
+    }
+
     fn failed(&self, step: &'static str) -> impl FnOnce(io::Error) -> AttachError + use<> {
         let interface = self.name.clone();
         move |source| match source.raw_os_error() {

@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fmt, io, ptr, slice};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 /// How a ring's memory is cut: `blocks` blocks of `block_len` octets; in each as many slots of
 /// `slot_len` as fit (a `TPACKET_V3` receive block is one slot of the block's length).
@@ -69,6 +69,8 @@ impl Region {
     pub(crate) fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
         // The pages are in memory already; populating saves the faults of the first lap.
         let mapped = MmapOptions::new().len(len).populate().map_raw(&fd)?;
+        // Peers' packets belong in no core file. It is for good measure only, so it may fail.
+        let _ = mapped.advise(Advice::DontDump);
         Ok(Self {
             memory: Memory::Mapped(mapped),
         })

@@ -9,7 +9,7 @@
 )]
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -87,12 +87,12 @@ impl Sockets {
     /// A wrong number of descriptors, or one that is no raw packet socket.
     pub fn from_fds(interface: &str, fds: Vec<OwnedFd>) -> Result<Self, OpenError> {
         for fd in &fds {
-            if !is_raw_packet_socket(fd) {
+            if !is_raw_packet_socket(fd.as_fd()) {
                 return Err(OpenError::NotPacketSocket {
                     interface: interface.to_owned(),
                 });
             }
-            set_flags(fd).map_err(|source| OpenError::Step {
+            set_flags(fd.as_fd()).map_err(|source| OpenError::Step {
                 interface: interface.to_owned(),
                 step: "making a socket non-blocking",
                 source,
@@ -127,6 +127,13 @@ impl Sockets {
         fds
     }
 
+    /// The same for a device on another interface: the name is for messages.
+    #[must_use]
+    pub fn for_interface(mut self, interface: &str) -> Self {
+        interface.clone_into(&mut self.interface);
+        self
+    }
+
     /// The name given when they were opened.
     pub fn interface(&self) -> &str {
         &self.interface
@@ -138,7 +145,7 @@ impl Sockets {
     }
 }
 
-fn open_error(interface: &str, source: io::Error) -> OpenError {
+pub(crate) fn open_error(interface: &str, source: io::Error) -> OpenError {
     let interface = interface.to_owned();
     match source.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => OpenError::NoCapability { interface, source },
@@ -154,7 +161,7 @@ fn open_error(interface: &str, source: io::Error) -> OpenError {
 }
 
 /// A packet socket that receives nothing: protocol 0, not bound.
-fn packet_socket() -> io::Result<OwnedFd> {
+pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no memory is involved.
     let fd: RawFd = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
@@ -162,7 +169,7 @@ fn packet_socket() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn is_raw_packet_socket(fd: &OwnedFd) -> bool {
+pub(crate) fn is_raw_packet_socket(fd: BorrowedFd<'_>) -> bool {
     let is = |name, wanted: libc::c_int| {
         let mut value = [0; 4];
         get_option(fd.as_raw_fd(), libc::SOL_SOCKET, name, &mut value).is_ok()
@@ -171,7 +178,7 @@ fn is_raw_packet_socket(fd: &OwnedFd) -> bool {
     is(libc::SO_DOMAIN, libc::AF_PACKET) && is(libc::SO_TYPE, libc::SOCK_RAW)
 }
 
-fn set_flags(fd: &OwnedFd) -> io::Result<()> {
+pub(crate) fn set_flags(fd: BorrowedFd<'_>) -> io::Result<()> {
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;

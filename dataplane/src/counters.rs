@@ -45,8 +45,109 @@ pub struct InterfaceCounters {
     pub tx_packets: u64,
     /// Octets transmitted, Ethernet header and tags included.
     pub tx_bytes: u64,
-    /// Frames dropped, whatever the node and the reason.
+    /// Frames dropped, whatever the node and the reason. Of number 0: frames of no interface, and
+    /// what interfaces dropped that are no more.
     pub drops: u64,
+}
+
+/// Frames one node dropped on one interface for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceDrop {
+    /// The interface; number 0 for those that are no more, and for frames of none.
+    pub interface: IfIndex,
+    /// The node's place in [`Counters::nodes`].
+    pub node: usize,
+    /// The reason's place in [`NodeCounters::drops`].
+    pub reason: usize,
+    /// How many.
+    pub count: u64,
+}
+
+/// Drops by interface, node and reason. The memory for an interface is taken when the interface is
+/// made: 8 octets for each reason of each node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DropTable {
+    /// By interface; empty where none was made. Number 0 is always there.
+    rows: Vec<Box<[u64]>>,
+    /// By node: where its reasons begin in a row.
+    first: Vec<usize>,
+    /// Places in a row: one for each reason of each node.
+    places: usize,
+}
+
+impl DropTable {
+    /// A table for nodes with so many reasons each, and the row of number 0.
+    pub(crate) fn new(reasons: impl Iterator<Item = usize>) -> Self {
+        let mut table = Self::default();
+        for count in reasons {
+            table.first.push(table.places);
+            table.places += count;
+        }
+        table.make(IfIndex(0));
+        table
+    }
+
+    /// Takes the memory for `interface`, if it has none; past [`INTERFACES_MAX`] it gets none.
+    pub(crate) fn make(&mut self, interface: IfIndex) {
+        let at = usize::from(interface.0);
+        if at >= INTERFACES_MAX {
+            return;
+        }
+        if at >= self.rows.len() {
+            self.rows.resize_with(at + 1, Box::default);
+        }
+        if self.rows[at].is_empty() {
+            self.rows[at] = vec![0; self.places].into_boxed_slice();
+        }
+    }
+
+    /// Counts a drop and says whose it is: `interface`'s, or that of number 0.
+    #[inline]
+    pub(crate) fn count(&mut self, interface: IfIndex, node: usize, reason: usize) -> IfIndex {
+        let at = usize::from(interface.0);
+        let has_row = self.rows.get(at).is_some_and(|row| !row.is_empty());
+        let whose = if has_row { interface } else { IfIndex(0) };
+        self.rows[usize::from(whose.0)][self.first[node] + reason] += 1;
+        whose
+    }
+
+    /// Gives the memory of `interface` back; what it dropped is number 0's from now on.
+    pub(crate) fn remove(&mut self, interface: IfIndex) {
+        let at = usize::from(interface.0);
+        if at == 0 || at >= self.rows.len() {
+            return;
+        }
+        let gone = std::mem::take(&mut self.rows[at]);
+        for (sum, count) in self.rows[0].iter_mut().zip(gone) {
+            *sum += count;
+        }
+    }
+
+    /// Sets all to 0.
+    pub(crate) fn clear(&mut self) {
+        for row in &mut self.rows {
+            row.fill(0);
+        }
+    }
+
+    /// The counts that are not 0, by interface, node and reason.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = InterfaceDrop> + '_ {
+        let rows = (0..).map(IfIndex).zip(&self.rows);
+        let firsts = &self.first;
+        rows.flat_map(move |(interface, row)| {
+            let counts = row.iter().enumerate().filter(|(_, count)| **count > 0);
+            counts.map(move |(place, count)| {
+                // Nodes without reasons begin where the next one does: the last is meant.
+                let node = firsts.partition_point(|first| *first <= place) - 1;
+                InterfaceDrop {
+                    interface,
+                    node,
+                    reason: place - firsts[node],
+                    count: *count,
+                }
+            })
+        })
+    }
 }
 
 /// All counters of one graph.
@@ -54,20 +155,16 @@ pub struct InterfaceCounters {
 pub struct Counters {
     /// By node, in the order nodes were added.
     pub nodes: Vec<NodeCounters>,
-    /// By [`IfIndex`].
+    /// By [`IfIndex`], as far as interfaces were made; number 0 is always there.
     pub interfaces: Vec<InterfaceCounters>,
 }
 
 impl Counters {
-    /// The counters of `interface`, made on first use. Indices past [`INTERFACES_MAX`] share the
-    /// last place, so that nothing grows without bound.
+    /// The counters of `interface`; those of number 0 when there are none.
     pub(crate) fn interface(&mut self, interface: IfIndex) -> &mut InterfaceCounters {
-        let index = usize::from(interface.0).min(INTERFACES_MAX - 1);
-        if index >= self.interfaces.len() {
-            self.interfaces
-                .resize(index + 1, InterfaceCounters::default());
-        }
-        &mut self.interfaces[index]
+        let index = usize::from(interface.0);
+        let last = self.interfaces.len().saturating_sub(1);
+        &mut self.interfaces[if index <= last { index } else { 0 }]
     }
 
     /// Adds another worker's counters, which come from the same assembly.
@@ -101,5 +198,35 @@ impl Counters {
             mine.tx_bytes += theirs.tx_bytes;
             mine.drops += theirs.drops;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_found_where_they_were_counted_and_stay_when_the_interface_goes() {
+        let mut table = DropTable::new([2, 0, 3].into_iter());
+        table.make(IfIndex(5));
+        assert_eq!(table.count(IfIndex(5), 2, 1), IfIndex(5));
+        assert_eq!(table.count(IfIndex(5), 0, 1), IfIndex(5));
+        assert_eq!(table.count(IfIndex(5), 2, 1), IfIndex(5));
+        // Nobody made it.
+        assert_eq!(table.count(IfIndex(3), 2, 1), IfIndex(0));
+        assert_eq!(table.count(IfIndex(u16::MAX), 2, 1), IfIndex(0));
+        let drop = |interface, node, reason, count| InterfaceDrop {
+            interface: IfIndex(interface),
+            node,
+            reason,
+            count,
+        };
+        let all: Vec<_> = table.iter().collect();
+        assert_eq!(all, [drop(0, 2, 1, 2), drop(5, 0, 1, 1), drop(5, 2, 1, 2)]);
+        table.remove(IfIndex(5));
+        let all: Vec<_> = table.iter().collect();
+        assert_eq!(all, [drop(0, 0, 1, 1), drop(0, 2, 1, 4)]);
+        table.make(IfIndex(5));
+        assert_eq!(table.iter().filter(|drop| drop.interface.0 == 5).count(), 0);
     }
 }

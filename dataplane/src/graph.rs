@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::batch::{Batch, recycle};
-use crate::counters::{Counters, InterfaceCounters, NodeCounters};
+use crate::counters::{Counters, DropTable, InterfaceCounters, InterfaceDrop, NodeCounters};
 use crate::frame::Frame;
-use crate::interface::IfIndex;
+use crate::interface::{INTERFACES_MAX, IfIndex};
 use crate::label::Label;
 use crate::node::Node;
 use crate::observe::Observer;
@@ -200,6 +200,7 @@ impl GraphBuilder {
             queues: Vec::new(),
             batch: Some(Batch::new()),
             counters: Counters::default(),
+            drops: DropTable::default(),
             observer: None,
         };
         for draft in self.drafts {
@@ -222,6 +223,8 @@ impl GraphBuilder {
             graph.infos.push(draft.info);
             graph.queues.push(Vec::with_capacity(crate::BATCH_MAX));
         }
+        graph.drops = DropTable::new(graph.infos.iter().map(|info| info.drops.len()));
+        graph.counters.interfaces.push(InterfaceCounters::default());
         Ok(graph)
     }
 }
@@ -251,6 +254,7 @@ pub struct Graph {
     queues: Vec<Vec<Frame<'static>>>,
     batch: Option<Batch<'static>>,
     counters: Counters,
+    drops: DropTable,
     observer: Option<Box<dyn Observer>>,
 }
 
@@ -285,6 +289,7 @@ impl Graph {
                     queues: &mut queues,
                     ready: &mut ready,
                     counters: &mut self.counters,
+                    drops: &mut self.drops,
                     observer: self.observer.as_deref_mut().map(|o| o as &mut dyn Observer),
                     node,
                     name: self.infos[node].name,
@@ -336,6 +341,7 @@ impl Graph {
                 queues: &mut *queues,
                 ready: &mut *ready,
                 counters: &mut self.counters,
+                drops: &mut self.drops,
                 observer: self.observer.as_deref_mut().map(|o| o as &mut dyn Observer),
                 node,
                 name,
@@ -364,12 +370,39 @@ impl Graph {
                 ..NodeCounters::default()
             };
         }
-        self.counters.interfaces.clear();
+        self.counters.interfaces.fill(InterfaceCounters::default());
+        self.drops.clear();
     }
 
-    /// Sets the counters of `interface` to 0: its number is about to mean another one.
-    pub fn clear_interface(&mut self, interface: IfIndex) {
-        *self.counters.interface(interface) = InterfaceCounters::default();
+    /// Takes the memory to count the traffic and the drops of `interface`, if it has none. Traffic
+    /// and drops of an interface that was not made count for number 0. Those past
+    /// [`INTERFACES_MAX`] cannot be made.
+    pub fn make_interface(&mut self, interface: IfIndex) {
+        let at = usize::from(interface.0);
+        if at >= INTERFACES_MAX {
+            return;
+        }
+        let interfaces = &mut self.counters.interfaces;
+        let len = interfaces.len().max(at + 1);
+        interfaces.resize(len, InterfaceCounters::default());
+        self.drops.make(interface);
+    }
+
+    /// Sets the counters of `interface` to 0: its number is about to mean another one. Its drops
+    /// go over to number 0, so that the sums over interfaces remain those of the nodes.
+    pub fn remove_interface(&mut self, interface: IfIndex) {
+        let at = usize::from(interface.0);
+        if at == 0 || at >= self.counters.interfaces.len() {
+            return;
+        }
+        let gone = std::mem::take(&mut self.counters.interfaces[at]);
+        self.counters.interfaces[0].drops += gone.drops;
+        self.drops.remove(interface);
+    }
+
+    /// The drops so far that are not 0, by interface, node and reason.
+    pub fn interface_drops(&self) -> impl Iterator<Item = InterfaceDrop> + '_ {
+        self.drops.iter()
     }
 
     /// The nodes' names, in the order of [`Counters::nodes`].

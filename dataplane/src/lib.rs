@@ -6,6 +6,31 @@
 //! This crate does no I/O and reads no clock: time, memory and the wire come from outside, through
 //! [`Graph::turn`] and the [`Port`] trait, so every node can be tested with octets alone.
 //!
+//! A node is tested alone, octets in, arcs and counters out, and wired by its arcs:
+//!
+//! ```
+//! use dataplane::ethernet_input_type::EthernetInputTypeNext;
+//! use dataplane::testing::Harness;
+//! use dataplane::{BuildError, ErrorDrop, EtherType, EthernetInputType, GraphBuilder};
+//!
+//! let mut harness = Harness::new(EthernetInputType);
+//! harness.input(&[0; 46], |meta| meta.ether_type = EtherType::ARP);
+//! harness.input(&[0; 46], |meta| meta.ether_type = EtherType(0x1234));
+//! let outcome = harness.run();
+//! assert_eq!(outcome.arcs(), ["arp"]);
+//! assert_eq!(outcome.drops(), [("unknown-type", 1)]);
+//!
+//! let mut builder = GraphBuilder::new();
+//! let types = builder.add(EthernetInputType);
+//! let end = builder.add(ErrorDrop);
+//! builder.connect(types, EthernetInputTypeNext::Arp, end);
+//! // An arc that leads nowhere is refused by name.
+//! assert!(matches!(
+//!     builder.build(),
+//!     Err(BuildError::Unconnected { node: "ethernet-input-type", arc: "ip4" })
+//! ));
+//! ```
+//!
 //! - [`frame`]: octets borrowed from a ring, and what is known about them.
 //! - [`batch`]: up to [`BATCH_MAX`] frames on their way to one node.
 //! - [`node`]: the [`Node`] trait; [`outlets`]: the only way out of a node.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, DropTable};
 use crate::frame::Frame;
 use crate::interface::IfIndex;
 use crate::label::Label;
@@ -18,6 +18,7 @@ pub(crate) struct Context<'g, 'block> {
     /// Bit `n`: node `n` has frames waiting.
     pub(crate) ready: &'g mut u64,
     pub(crate) counters: &'g mut Counters,
+    pub(crate) drops: &'g mut DropTable,
     pub(crate) observer: Option<&'g mut (dyn Observer + 'g)>,
     pub(crate) node: usize,
     pub(crate) name: &'static str,
@@ -35,6 +36,7 @@ impl<'g, 'block> Context<'g, 'block> {
             queues: self.queues,
             ready: self.ready,
             counters: self.counters,
+            drops: self.drops,
             observer: self
                 .observer
                 .map(|observer| observer as &mut (dyn Observer + 's)),
@@ -73,21 +75,26 @@ impl<'g, 'block, N: Label, D: Label> Outlets<'g, 'block, N, D> {
     /// Drops `frame` for `reason`, counted at this node and at the frame's interface.
     #[inline]
     pub fn drop(&mut self, reason: D, frame: Frame<'block>) {
-        self.cx.counters.nodes[self.cx.node].drops[reason.index()] += 1;
         if let Some(observer) = self.cx.observer.as_deref_mut() {
             observer.dropped(self.cx.name, reason.name(), self.cx.now, &frame);
         }
         let interface = frame.into_meta().interface;
-        self.cx.counters.interface(interface).drops += 1;
+        self.count_drop(reason, interface);
+    }
+
+    #[inline]
+    fn count_drop(&mut self, reason: D, interface: IfIndex) {
+        let (node, reason) = (self.cx.node, reason.index());
+        self.cx.counters.nodes[node].drops[reason] += 1;
+        let whose = self.cx.drops.count(interface, node, reason);
+        self.cx.counters.interface(whose).drops += 1;
     }
 
     /// Counts a drop of something that is no frame any more, such as a packet that waited for a
     /// neighbour too long: it was consumed before, so it is made and dropped now.
     pub fn drop_kept(&mut self, reason: D, interface: IfIndex) {
-        let counters = &mut self.cx.counters.nodes[self.cx.node];
-        counters.made += 1;
-        counters.drops[reason.index()] += 1;
-        self.cx.counters.interface(interface).drops += 1;
+        self.cx.counters.nodes[self.cx.node].made += 1;
+        self.count_drop(reason, interface);
     }
 
     /// The node has taken what it needs of `frame`.

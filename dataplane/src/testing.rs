@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::batch::{BATCH_MAX, Batch};
-use crate::counters::{Counters, InterfaceCounters, NodeCounters};
+use crate::counters::{Counters, DropTable, InterfaceCounters, NodeCounters};
 use crate::frame::{EtherType, Frame, HEADROOM, MacAddr, Meta, Tag};
+use crate::interface::IfIndex;
 use crate::label::Label;
 use crate::node::Node;
 use crate::outlets::{Context, Outlets};
@@ -149,6 +150,9 @@ pub struct Harness<N: Node> {
     pub slot_len: usize,
 }
 
+/// Interfaces whose counters a [`Harness`] has; those of others count for number 0.
+const INTERFACES: u16 = 8;
+
 impl<N: Node + 'static> Harness<N> {
     /// A harness around `node`, with a port of 300 slots of 4,096 octets.
     pub fn new(node: N) -> Self {
@@ -206,8 +210,10 @@ impl<N: Node + 'static> Harness<N> {
                 drops: vec![0; N::Drop::ALL.len()],
                 ..NodeCounters::default()
             }],
-            interfaces: Vec::new(),
+            interfaces: vec![InterfaceCounters::default(); usize::from(INTERFACES)],
         };
+        let mut drops = DropTable::new(std::iter::once(N::Drop::ALL.len()));
+        (0..INTERFACES).for_each(|interface| drops.make(IfIndex(interface)));
         let mut frames = inputs.iter_mut().map(|(buffer, meta)| {
             let len = buffer.len() - HEADROOM;
             let mut frame = Frame::new(buffer, HEADROOM, len);
@@ -233,6 +239,7 @@ impl<N: Node + 'static> Harness<N> {
                 queues: &mut queues,
                 ready: &mut ready,
                 counters: &mut totals,
+                drops: &mut drops,
                 observer: None,
                 node: 0,
                 name: N::NAME,

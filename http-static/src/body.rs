@@ -76,6 +76,7 @@ impl FileBody {
             left,
             read: None,
         });
+        stream.flow.streaming.set(true);
         stream.read_on(true);
         Self(Source::Stream(stream))
     }
@@ -146,12 +147,19 @@ impl Stream {
                     return Poll::Ready(Some(Err(ended())));
                 }
                 self.left -= asked;
+                self.flow.streaming.set(self.left > 0);
                 self.flow.share(&contents);
                 self.read_on(false);
                 let len = contents.len();
                 Poll::Ready(Some(Ok(Piece::file(contents, 0, len))))
             }
         }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.flow.streaming.set(false);
     }
 }
 

@@ -110,6 +110,13 @@ where
         }
     }
 
+    /// What the peer asked for last, for messages: `GET /index.html`. Nothing before it asked.
+    pub fn request(&self) -> Option<String> {
+        let request = self.flow.request.try_borrow().ok()?;
+        let (method, uri) = request.as_ref()?;
+        Some(format!("{method} {uri}"))
+    }
+
     /// Runs hyper as far as it gets, then closes the stream. Ready when that is done.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.drained && self.flow.shared.draining.load(Ordering::Acquire) {
@@ -131,6 +138,7 @@ where
             };
             if result.is_err_and(|error| error.is_parse()) {
                 add(&self.flow.local.thread.counters.malformed, 1);
+                self.flow.refused_by_hyper();
             }
             self.close();
         }
@@ -159,6 +167,8 @@ where
         self.phase = match self.leave() {
             Phase::Serving(http) => {
                 add(&self.flow.local.thread.counters.rested, 1);
+                // It would keep what hyper read it from.
+                self.flow.request.replace(None);
                 let parts = http.into_parts();
                 let mut io = parts.io;
                 io.unread(&parts.read_buf);
@@ -340,6 +350,7 @@ where
         if !over {
             return Poll::Pending;
         }
+        connection.flow.end();
         drop(connection.leave());
         Poll::Ready(())
     }
@@ -350,6 +361,7 @@ where
     S: Stream + Unpin + 'static,
 {
     fn drop(&mut self) {
+        self.flow.end(); // before the rest of its body goes
         drop(self.leave());
         self.count();
         let thread = &self.flow.local.thread;

@@ -1,4 +1,4 @@
-//! What the parts of one connection tell each other.
+//! What the parts of one connection tell each other, and the course of its request.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 
 use crate::head::Fault;
 use crate::local::Local;
 use crate::memory::Contents;
 use crate::server::Shared;
+use crate::stats::AccessRecord;
 
 /// Contents one connection offers its stream at a time: what hyper holds, and the next part. More
 /// (of pipelined requests) are copied.
@@ -53,6 +56,41 @@ pub(crate) struct Flow {
     /// Octets read from and written to the stream.
     pub(crate) octets_in: Cell<u64>,
     pub(crate) octets_out: Cell<u64>,
+    /// How far the request is.
+    pub(crate) course: Cell<Course>,
+    /// Part of the response's body is not read yet.
+    pub(crate) streaming: Cell<bool>,
+    /// The latest request, for messages, while hyper is there.
+    pub(crate) request: RefCell<Option<(Method, Uri)>>,
+    /// The request, while there is a log to tell of it.
+    asked: RefCell<Option<Box<Asked>>>,
+}
+
+/// How far the connection's request is. hyper serves one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Course {
+    /// There is none, or it was told.
+    None,
+    /// Its head is here, since.
+    Asked(Instant),
+    /// hyper has the response of the request of that time.
+    Answered(Instant),
+    /// Of the response of the request of that time, octets were written; last at the second time,
+    /// if that is known.
+    Writing(Instant, Option<Instant>),
+}
+
+/// What the log is told of a request.
+#[derive(Debug)]
+struct Asked {
+    /// What was asked; `None` where the head was refused.
+    line: Option<(Method, Uri, Version)>,
+    referer: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    status: StatusCode,
+    octets: u64,
+    /// `octets_out` when the response began.
+    out_before: u64,
 }
 
 impl Flow {
@@ -79,6 +117,10 @@ impl Flow {
             sharing: RefCell::default(),
             octets_in: Cell::new(0),
             octets_out: Cell::new(0),
+            course: Cell::new(Course::None),
+            streaming: Cell::new(false),
+            asked: RefCell::default(),
+            request: RefCell::new(None),
         }
     }
 
@@ -110,6 +152,115 @@ impl Flow {
         if self.wait_until.get().is_none() && !self.expired.get() {
             self.wait_until.set(Some(self.now.get() + limit));
         }
+    }
+
+    /// A request has come.
+    pub(crate) fn begin(&self, parts: &Parts) {
+        self.course.set(Course::Asked(self.now.get()));
+        if self.shared.options.access_log.is_some() {
+            let value = |name| parts.headers.get(name).cloned();
+            self.asked.replace(Some(Box::new(Asked {
+                line: Some((parts.method.clone(), parts.uri.clone(), parts.version)),
+                referer: value(header::REFERER),
+                user_agent: value(header::USER_AGENT),
+                status: StatusCode::OK,
+                octets: 0,
+                out_before: 0,
+            })));
+        }
+    }
+
+    /// The head of the request is not what the peer sent.
+    pub(crate) fn forget_head(&self) {
+        if let Some(asked) = self.asked.borrow_mut().as_mut() {
+            asked.line = None;
+            asked.referer = None;
+            asked.user_agent = None;
+        }
+    }
+
+    /// hyper gets the response.
+    pub(crate) fn answered(&self, status: StatusCode, octets: u64) {
+        if let Course::Asked(since) = self.course.get() {
+            self.course.set(Course::Answered(since));
+        }
+        if let Some(asked) = self.asked.borrow_mut().as_mut() {
+            asked.status = status;
+            asked.octets = octets;
+            asked.out_before = self.octets_out.get();
+        }
+    }
+
+    /// Octets were written. The clock is read for the first of a response only.
+    pub(crate) fn wrote_response(&self) {
+        match self.course.get() {
+            Course::Answered(since) => {
+                let now = Instant::now();
+                let took = now.saturating_duration_since(since);
+                self.local.thread.counters.first_octet.record(took);
+                self.course.set(Course::Writing(since, Some(now)));
+            }
+            Course::Writing(since, Some(_)) => self.course.set(Course::Writing(since, None)),
+            Course::None | Course::Asked(_) | Course::Writing(_, None) => {}
+        }
+    }
+
+    /// hyper has nothing left to write.
+    pub(crate) fn flushed(&self) {
+        if let Course::Writing(since, last) = self.course.get()
+            && !self.streaming.get()
+        {
+            let last = last.unwrap_or_else(Instant::now);
+            let took = last.saturating_duration_since(since);
+            self.local.thread.counters.whole.record(took);
+            self.course.set(Course::None);
+            self.tell(true);
+        }
+    }
+
+    /// The connection ends. A response under way was cut short.
+    pub(crate) fn end(&self) {
+        if let Course::Answered(_) | Course::Writing(..) = self.course.get() {
+            self.course.set(Course::None);
+            self.tell(false);
+        }
+    }
+
+    /// hyper refused a head, and answered it.
+    pub(crate) fn refused_by_hyper(&self) {
+        if self.shared.options.access_log.is_some() {
+            self.asked.replace(Some(Box::new(Asked {
+                line: None,
+                referer: None,
+                user_agent: None,
+                status: StatusCode::BAD_REQUEST,
+                octets: 0,
+                out_before: 0,
+            })));
+            self.tell(true);
+        }
+    }
+
+    fn tell(&self, complete: bool) {
+        let (Some(log), Some(asked)) = (&self.shared.options.access_log, self.asked.take()) else {
+            return;
+        };
+        let written = self.octets_out.get().wrapping_sub(asked.out_before);
+        log.record(&AccessRecord {
+            peer: self.peer,
+            method: asked.line.as_ref().map(|(method, ..)| method),
+            target: asked.line.as_ref().map(|(_, target, _)| target),
+            version: asked.line.as_ref().map(|(.., version)| *version),
+            referer: asked.referer.as_ref(),
+            user_agent: asked.user_agent.as_ref(),
+            status: asked.status,
+            octets: if complete {
+                asked.octets
+            } else {
+                asked.octets.min(written)
+            },
+            complete,
+        });
     }
 
     /// The wait brought what it waited for, or its end was noticed.

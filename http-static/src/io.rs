@@ -181,6 +181,7 @@ impl<S> Io<S> {
         flow.octets_out
             .set(flow.octets_out.get().wrapping_add(octets as u64));
         flow.active.set(flow.now.get());
+        flow.wrote_response();
         if let Some((_, before)) = flow.blocked.get() {
             let taken = flow.octets_out.get().wrapping_sub(before);
             if taken >= flow.shared.options.limits.write_octets {
@@ -320,6 +321,7 @@ impl<S: Stream + Unpin> Write for Io<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes only when it has nothing left to write.
+        self.flow.flushed();
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Pending => {
                 self.blocked();

@@ -69,6 +69,7 @@ mod files;
 mod flow;
 mod head;
 mod io;
+mod latency;
 mod loader;
 mod local;
 mod memory;
@@ -84,6 +85,7 @@ pub mod testing;
 
 pub use connection::Connection;
 pub use error::ServeError;
+pub use latency::{LATENCY_EDGES, Latency};
 pub use options::{Limits, Options};
 pub use server::Server;
 pub use stats::{AccessLog, AccessRecord, CacheEntry, CacheStats, Stats};

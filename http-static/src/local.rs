@@ -12,7 +12,7 @@ use crate::server::Shared;
 use crate::stats::Counters;
 
 /// Paths one thread remembers. When full it forgets all and asks the shared cache again.
-const HOT_MAX: usize = 4096;
+pub(crate) const HOT_MAX: usize = 4096;
 
 /// The side of a thread that other threads may look at.
 #[derive(Debug, Default)]

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ServeError;
+use crate::cache::{OTHERS_MAX, cost};
+use crate::flow::Flow;
+use crate::io::READ_MAX;
+use crate::local::HOT_MAX;
+use crate::server::HYPER_BUFFER;
 use crate::stats::AccessLog;
+use crate::target::PATH_MAX;
 
 /// What to serve and within which bounds. Start from [`Options::new`] and change fields.
 #[derive(Clone, Debug)]
@@ -76,6 +82,25 @@ impl Options {
             limits: Limits::default(),
             access_log: None,
         }
+    }
+
+    /// The most memory a server takes for all connections together, in octets: its cache, streamed
+    /// files, answers other than files, and what each of `threads` threads remembers of paths.
+    pub fn memory_max(&self, threads: usize) -> usize {
+        let others = OTHERS_MAX * cost(PATH_MAX, 0);
+        // A path, and its place in a table that is copied when it grows.
+        let hot = HOT_MAX * (PATH_MAX + 4 * 64);
+        self.cache_size + self.limits.stream_memory + others + threads * hot
+    }
+
+    /// The most memory one connection takes besides these, in octets: hyper's buffers for reading
+    /// and writing, a head being read (in a buffer that grows by doubling), its header lines, and a
+    /// part of a streamed file. [`Connection`](crate::Connection) itself comes on top.
+    pub fn connection_memory_max(&self) -> usize {
+        let head = 2 * (self.limits.head_octets + READ_MAX);
+        // `http`'s map holds up to 3/4 of a power of two, and each entry less than 128 octets.
+        let lines = 128 * (2 * self.limits.header_lines).next_power_of_two();
+        2 * HYPER_BUFFER + head + lines + READ_MAX + size_of::<Flow>()
     }
 
     /// Refuses values the server could not keep.

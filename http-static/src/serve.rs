@@ -20,7 +20,7 @@ use crate::conditional::{Verdict, judge};
 use crate::flow::Flow;
 use crate::loader::Job;
 use crate::respond::{FileFields, Octets, close};
-use crate::stats::{AccessRecord, add};
+use crate::stats::add;
 use crate::target::Target;
 
 /// Answers the requests of one connection.
@@ -99,6 +99,9 @@ impl Service<Request<Incoming>> for Serve {
         let number = flow.answered.get().saturating_add(1);
         flow.answered.set(number);
         let (mut parts, body) = request.into_parts();
+        flow.begin(&parts);
+        flow.request
+            .replace(Some((parts.method.clone(), parts.uri.clone())));
         if let Some((_, fault)) = flow.fault.get().filter(|(at, _)| *at == number) {
             return flow.refuse_head(&parts, fault.status());
         }
@@ -217,7 +220,7 @@ impl Flow {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => {
                 let response = self.shared.loader.rendering.options();
-                return self.finish(parts, traits, response);
+                return self.finish(traits, response);
             }
             Method::POST
             | Method::PUT
@@ -316,7 +319,7 @@ impl Flow {
                 let is_head = parts.method == Method::HEAD;
                 let rendering = &self.shared.loader.rendering;
                 let response = rendering.redirect(headers, is_head, redirect, parts.uri.query());
-                self.finish(parts, traits, response)
+                self.finish(traits, response)
             }
             Kind::Refused(status) => self.refuse(parts, traits, *status),
         }
@@ -346,13 +349,12 @@ impl Flow {
             }
             Verdict::Unsatisfiable => rendering.unsatisfiable(headers, fields),
         };
-        self.finish(parts, traits, response)
+        self.finish(traits, response)
     }
 
     fn refuse(self: &Rc<Self>, parts: &Parts, traits: Traits, status: StatusCode) -> Answer {
         let is_head = parts.method == Method::HEAD;
         self.finish(
-            parts,
             traits,
             self.shared.loader.rendering.refusal(status, is_head),
         )
@@ -362,7 +364,7 @@ impl Flow {
         let is_head = parts.method == Method::HEAD;
         let mut response = self.shared.loader.rendering.refusal(status, is_head);
         close(&mut response);
-        self.note(Some(&parts.method), parts.uri.path(), &response);
+        self.note(&response);
         Answer::Ready(Some(response))
     }
 
@@ -371,11 +373,12 @@ impl Flow {
         let is_head = parts.method == Method::HEAD;
         let mut response = self.shared.loader.rendering.refusal(status, is_head);
         close(&mut response);
-        self.note(None, "", &response);
+        self.forget_head();
+        self.note(&response);
         Answer::Ready(Some(response))
     }
 
-    fn finish(&self, parts: &Parts, traits: Traits, mut response: Response<FileBody>) -> Answer {
+    fn finish(&self, traits: Traits, mut response: Response<FileBody>) -> Answer {
         // Behind a chunked body, where the next head begins is a matter of opinion.
         if traits.chunked
             || self.shared.draining.load(Ordering::Relaxed)
@@ -383,22 +386,13 @@ impl Flow {
         {
             close(&mut response);
         }
-        self.note(Some(&parts.method), parts.uri.path(), &response);
+        self.note(&response);
         Answer::Ready(Some(response))
     }
 
-    fn note(&self, method: Option<&Method>, path: &str, response: &Response<FileBody>) {
+    fn note(&self, response: &Response<FileBody>) {
         let status = response.status();
         self.local.thread.counters.response(status);
-        if let Some(log) = &self.shared.options.access_log {
-            let octets = response.body().length();
-            log.record(&AccessRecord {
-                peer: self.peer,
-                method,
-                path,
-                status,
-                octets,
-            });
-        }
+        self.answered(status, response.body().length());
     }
 }

@@ -20,7 +20,7 @@ use crate::stats::{CacheEntry, Stats};
 use crate::{Connection, Options, ServeError, Stream};
 
 /// Octets hyper may hold for writing before it stops asking for more; also more than any head.
-const HYPER_BUFFER: usize = 128 << 10;
+pub(crate) const HYPER_BUFFER: usize = 128 << 10;
 
 /// A static file server. Clones are handles to the same one: give each worker its own.
 ///
@@ -118,6 +118,11 @@ impl Server {
     /// by a caller that busily waits for more requests.
     pub fn is_loading(&self) -> bool {
         self.shared.loader.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// The directory served.
+    pub fn www_root(&self) -> &std::path::Path {
+        &self.shared.options.www_root
     }
 
     /// Whether both are handles of one server.

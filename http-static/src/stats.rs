@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+
+use crate::latency::{Histogram, Latency};
 
 /// Totals since the server started, over all its threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,11 @@ pub struct Stats {
     pub cache: CacheStats,
     /// Memory in use for parts of streamed files, in octets.
     pub stream_memory: usize,
+    /// From a request's head to the first octet of its response handed to the stream.
+    pub first_octet: Latency,
+    /// From a request's head to the last octet handed to the stream; responses cut short are not
+    /// counted.
+    pub whole: Latency,
 }
 
 /// The cache, at one moment.
@@ -69,7 +76,8 @@ pub struct CacheEntry {
     pub used: Duration,
 }
 
-/// One answered request, told when its response begins.
+/// One answered request, told when the last octet of its response was handed to the stream, or
+/// when the connection ended before that.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct AccessRecord<'request> {
@@ -77,12 +85,21 @@ pub struct AccessRecord<'request> {
     pub peer: SocketAddr,
     /// The method; `None` where the head was refused before it was parsed.
     pub method: Option<&'request Method>,
-    /// The target as sent, without its query; empty where the head was refused.
-    pub path: &'request str,
+    /// The target as sent; `None` where the head was refused.
+    pub target: Option<&'request Uri>,
+    /// The version; `None` where the head was refused.
+    pub version: Option<Version>,
+    /// `Referer`, as sent.
+    pub referer: Option<&'request HeaderValue>,
+    /// `User-Agent`, as sent.
+    pub user_agent: Option<&'request HeaderValue>,
     /// The answer.
     pub status: StatusCode,
-    /// Length of the answer's body in octets.
+    /// Length of the answer's body in octets. If the connection ended before: octets written, those
+    /// of the answer's head included, at most that length.
     pub octets: u64,
+    /// The whole answer was handed to the stream.
+    pub complete: bool,
 }
 
 /// Is told of each request. Called between packets on the worker's thread, so it must not block:
@@ -105,6 +122,8 @@ pub(crate) struct Counters {
     pub(crate) octets_out: AtomicU64,
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
+    pub(crate) first_octet: Histogram,
+    pub(crate) whole: Histogram,
 }
 
 /// Adds as the only writer.
@@ -137,5 +156,7 @@ impl Counters {
         total.octets_sent += read(&self.octets_out);
         total.cache.hits += read(&self.hits);
         total.cache.misses += read(&self.misses);
+        self.first_octet.add_to(&mut total.first_octet);
+        self.whole.add_to(&mut total.whole);
     }
 }

@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 const INDEX: &[u8] = b"index.html";
 
 /// Longer paths do not exist (`PATH_MAX`).
-const PATH_MAX: usize = 4096;
+pub(crate) const PATH_MAX: usize = 4096;
 
 /// Octets that do not stand for themselves in a path (RFC 3986, 3.3).
 const ENCODED: &AsciiSet = &CONTROLS

@@ -501,9 +501,14 @@ struct Journal(std::sync::Mutex<Vec<String>>);
 impl http_static::AccessLog for Journal {
     fn record(&self, record: &http_static::AccessRecord<'_>) {
         let method = record.method.map_or("-", http::Method::as_str);
+        let target = record.target.map_or("-", |target| target.path());
+        let cut = if record.complete { "" } else { " cut" };
+        let agent = record
+            .user_agent
+            .map_or("-", |agent| agent.to_str().unwrap());
         let line = format!(
-            "{method} {} {} {}",
-            record.path, record.status, record.octets
+            "{method} {target} {} {} {agent}{cut}",
+            record.status, record.octets
         );
         self.0.lock().unwrap().push(line);
     }
@@ -517,15 +522,60 @@ fn the_access_log_is_told_of_every_request() {
     let mut peer = Peer::new(&server);
     peer.get("/?q");
     peer.get("/none");
+    peer.ask("HEAD / HTTP/1.1\r\nHost: a\r\nUser-Agent: me\r\n\r\n");
     peer.ask("GET / HTTP/3.0\r\n\r\n");
+    let mut peer = Peer::new(&server);
+    peer.ask("G\0T / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(
         *journal.0.lock().unwrap(),
         [
-            "GET / 200 OK 8",
-            "GET /none 404 Not Found 14",
-            "-  505 HTTP Version Not Supported 31"
+            "GET / 200 OK 8 -",
+            "GET /none 404 Not Found 14 -",
+            "HEAD / 200 OK 0 me",
+            "- - 505 HTTP Version Not Supported 31 -",
+            "- - 400 Bad Request 0 -",
         ]
     );
+}
+
+#[test]
+fn a_response_that_is_cut_short_is_logged_as_such_and_not_measured() {
+    let folder = page();
+    let journal = std::sync::Arc::new(Journal::default());
+    let server = folder.server_with(|options| options.access_log = Some(journal.clone()));
+    folder.write("large", vec![b'x'; 4 << 20]);
+    let mut peer = Peer::new(&server);
+    peer.get("/");
+    peer.client.set_room(Some(100_000));
+    peer.client.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    peer.poll_until(|_| server.stats().octets_sent > 100_000);
+    drop(peer);
+    assert_eq!(
+        *journal.0.lock().unwrap(),
+        ["GET / 200 OK 8 -", "GET /large 200 OK 100000 - cut"]
+    );
+    let stats = server.stats();
+    assert_eq!(stats.first_octet.count(), 2);
+    assert_eq!(stats.whole.count(), 1);
+}
+
+#[test]
+fn every_response_is_measured_once_also_pipelined_and_streamed() {
+    let folder = page();
+    let server = folder.server();
+    folder.write("large", vec![b'x'; 4 << 20]);
+    let mut peer = Peer::new(&server);
+    peer.get("/");
+    peer.get("/large");
+    peer.get("/none");
+    let stats = server.stats();
+    assert_eq!((stats.first_octet.count(), stats.whole.count()), (3, 3));
+    assert!(stats.whole.sum >= stats.first_octet.sum);
+    let mut peer = Peer::new(&server);
+    let one = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    peer.client.send(one.repeat(5).as_bytes());
+    peer.poll();
+    assert_eq!(server.stats().whole.count(), 8);
 }
 
 #[test]

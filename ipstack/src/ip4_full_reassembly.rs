@@ -37,6 +37,10 @@ pub const CONTEXTS_MAX: usize = 256;
 /// Octets of fragments that wait at most, bookkeeping not counted.
 pub const OCTETS_MAX: usize = 4 << 20;
 
+/// The most memory reassembly takes, in octets: payloads in buffers that grow by doubling, and
+/// bookkeeping with places in the indices (64 octets each), copied when they grow.
+pub const MEMORY_MAX: usize = 2 * OCTETS_MAX + CONTEXTS_MAX * (context::MEMORY_MAX + 4 * 64);
+
 /// Datagrams of one source that wait at most.
 pub const SOURCE_MAX: usize = 16;
 

@@ -11,6 +11,34 @@
 //!                               -> ip4-lookup [-> ip4-frag] -> ip4-rewrite --> dot1q-push
 //! ```
 //!
+//! ```
+//! use dataplane::testing::Harness;
+//! use dataplane::{IfIndex, Interface, Interfaces, MacAddr};
+//! use ipstack::{ArpInput, Tables};
+//!
+//! let vlan = IfIndex(1);
+//! let interfaces = Interfaces::shared();
+//! let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+//! let name = "host-macvlan0.123".to_owned();
+//! interfaces.borrow_mut().set(vlan, Interface { name, mac, mtu: 1500, up: true });
+//! let tables = Tables::new(interfaces);
+//! tables.add_address(vlan, "192.168.123.150/24".parse()?)?;
+//!
+//! // 192.168.123.1 asks who has 192.168.123.150.
+//! let mut request = vec![0, 1, 8, 0, 6, 4, 0, 1];
+//! request.extend([2, 0, 0, 0, 0, 2, 192, 168, 123, 1]);
+//! request.extend([0, 0, 0, 0, 0, 0, 192, 168, 123, 150]);
+//! let mut harness = Harness::new(ArpInput::new(&tables));
+//! harness.input(&request, |meta| {
+//!     meta.interface = vlan;
+//!     meta.source = MacAddr([2, 0, 0, 0, 0, 2]);
+//! });
+//! let answer = harness.run().sent.swap_remove(0).frame; // an announcement of the address follows
+//! assert_eq!(answer.octets[..6], [2, 0, 0, 0, 0, 2]); // to who asked
+//! assert_eq!(answer.octets[20..32], [0, 2, 2, 0, 0, 0, 0, 1, 192, 168, 123, 150]); // we have it
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The nodes share [`Tables`]: addresses, routes, neighbours, changed while they run.
 #![forbid(unsafe_code)]
 

@@ -149,6 +149,12 @@ pub(crate) enum Due {
     GaveUp(IfIndex, bool),
 }
 
+/// The most memory a neighbour table takes, in octets: entries with their places in the index, the
+/// timers and the lists (64 octets each), copied when they grow; waiting packets; spare buffers.
+pub const MEMORY_MAX: usize = 3 * NEIGHBORS_MAX * (size_of::<Option<Entry>>() + 4 * 64)
+    + PENDING_OCTETS_MAX
+    + SPARE_MAX * PENDING_PACKET_MAX;
+
 /// The neighbour table.
 #[derive(Default)]
 pub struct Neighbors {

@@ -1,6 +1,6 @@
 //! Transfers over a simulated link: seeded loss, reordering, duplication and delay, time as data.
 //! The client is smoltcp's own socket; whatever the link does, every octet arrives once, in order.
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use std::cell::Cell;
 use std::collections::BinaryHeap;
@@ -230,6 +230,19 @@ impl Service for Transfer {
     }
 }
 
+/// Panics as soon as the peer says something.
+struct Panics;
+
+impl Service for Panics {
+    fn accept(&mut self, mut stream: TcpStream) -> Connection {
+        Box::pin(async move {
+            let mut octets = [0];
+            let read = read(&mut stream, &mut octets).await;
+            panic!("on purpose, after {read:?}");
+        })
+    }
+}
+
 async fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
     poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buffer)).await
 }
@@ -335,6 +348,16 @@ struct Client {
 
 impl Client {
     fn new(port: u16, upload: usize, download: usize, now: Duration, seed: u64) -> Self {
+        Self::connect(port, 80, (upload, download), now, seed)
+    }
+
+    fn connect(
+        port: u16,
+        to: u16,
+        (upload, download): (usize, usize),
+        now: Duration,
+        seed: u64,
+    ) -> Self {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut wire = Wire {
@@ -349,7 +372,7 @@ impl Client {
         });
         let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
         let mut socket = tcp::Socket::new(buffer(65_535), buffer(65_535));
-        socket.connect(face.context(), (SERVER, 80), port).unwrap();
+        socket.connect(face.context(), (SERVER, to), port).unwrap();
         let mut sockets = SocketSet::new(Vec::new());
         let handle = sockets.add(socket);
         let mut request = u64::try_from(upload).unwrap().to_be_bytes().to_vec();
@@ -686,4 +709,31 @@ fn idle_connections_sleep_without_buffers_and_wake() {
     assert!(sim.run(end, |sim| sim.clients[0].done_at.is_some()));
     assert_eq!(sim.served.get(), 1);
     assert_eq!(sim.tcp.counters().revived, 2, "{:#?}", sim.tcp.counters());
+}
+
+#[test]
+fn a_panic_in_one_connection_is_counted_and_ends_only_that_one() {
+    let mut sim = Sim::new(config(true), OFFLOAD, GOOD, GOOD, 9);
+    sim.tcp.listen(Ipv4Addr::UNSPECIFIED, 81, Panics).unwrap();
+    for (port, to) in [(20_000, 80), (20_001, 81), (20_002, 80), (20_003, 81)] {
+        let client = Client::connect(port, to, (100_000, 500_000), sim.now, u64::from(port));
+        sim.clients.push(client);
+    }
+    let finished = sim.run(Duration::from_secs(30), |sim| sim.served.get() == 2);
+    assert!(
+        finished,
+        "the others do not go on: {:#?}",
+        sim.tcp.counters()
+    );
+    assert_eq!(sim.tcp.counters().panics, 2);
+    assert_eq!(sim.failed.get(), 0);
+    // Reset, not left hanging; nothing of them is left here.
+    for client in sim.clients.iter().filter(|client| client.port % 2 == 1) {
+        assert_eq!(client.state(), tcp::State::Closed, "{}", client.port);
+    }
+    // The port goes on serving, and panicking.
+    sim.clients
+        .push(Client::connect(20_009, 81, (10, 10), sim.now, 5));
+    let until = sim.now + Duration::from_secs(5);
+    assert!(sim.run(until, |sim| sim.tcp.counters().panics == 3));
 }

@@ -3,20 +3,24 @@
 //! What `serve` runs comes from one source: flags, VPP's `startup.conf`, VPP's `vpp.conf`, or TOML.
 //! All four become a [`Config`] in [`Source::load`].
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use dataplane::MacAddr;
+use ipstack::tcp::TcpConfig;
 
 use crate::config::{
     ByteSize, CONFIG_FILE_MAX, Config, HostInterface, HttpServer, Ipv4Prefix, LogFormat, LogLevel,
-    RingVersion, Route, Seconds, SubInterface, ipv4, vlan_id,
+    RingVersion, Route, SPARE_INTERFACES_MAX, Seconds, SubInterface, ipv4, vlan_id,
 };
 use crate::error::{ConfigError, LoadError};
+use crate::launch::{PACKET_FD, User};
+use crate::sandbox::{self, Sandbox};
 use crate::startup_conf::{self, Note};
 use crate::vpp_conf;
 
@@ -70,6 +74,11 @@ pub enum Action {
     Demo(Demo),
     /// Check a configuration without running it
     Check(Check),
+    /// Open packet sockets, give up every right, and become COMMAND
+    ///
+    /// For a server that never has a capability: `dataplane open-sockets --user 10000 -- dataplane
+    /// serve ...`. COMMAND finds the sockets by their numbers in `DATAPLANE_PACKET_FD`.
+    OpenSockets(OpenSockets),
     /// Ask a running server, or change what it does
     ///
     /// With COMMAND: does it, and exits with 1 if it failed. Without: reads commands from the
@@ -126,6 +135,22 @@ pub struct Ready {
     /// The server's ready file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `dataplane open-sockets`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OpenSockets {
+    /// Sockets to open: three for each worker, and two more for each time an interface that several
+    /// workers share may be deleted and made again
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub count: u16,
+    /// User and group to become, in numbers; only root can
+    #[arg(long, value_name = "UID[:GID]", value_parser = User::parse)]
+    pub user: Option<User>,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// `dataplane completions`.
@@ -232,6 +257,21 @@ pub struct Source {
     /// Operator socket, for dataplane ctl and vppctl [default: /run/dataplane/cli.sock]
     #[arg(long, value_name = "PATH", help_heading = "Operation")]
     pub cli_listen: Option<PathBuf>,
+    /// Folder where pcap trace writes its files [default: the operator socket's]
+    #[arg(long, value_name = "DIR", help_heading = "Operation")]
+    pub capture_dir: Option<PathBuf>,
+    /// How many host interfaces can be created while it runs, 0 to 64 [default: 4]
+    #[arg(
+        long, value_name = "N", help_heading = "Operation",
+        value_parser = clap::value_parser!(u16).range(..=i64::from(SPARE_INTERFACES_MAX))
+    )]
+    pub spare_interfaces: Option<u16>,
+    /// Serve metrics for Prometheus at /metrics there, for example 127.0.0.1:9482
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Operation")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Append a line for each request to FILE, in the combined format; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Operation")]
+    pub access_log: Option<PathBuf>,
     /// Write log messages as text or JSON [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Operation")]
     pub log_format: Option<LogFormat>,
@@ -241,6 +281,36 @@ pub struct Source {
     /// Keep a file that tells `dataplane ready FILE` whether the server is ready
     #[arg(long, value_name = "FILE", help_heading = "Operation")]
     pub ready_file: Option<PathBuf>,
+    /// Print every limit and the most memory the server can take, and exit
+    #[arg(
+        long, value_name = "FORMAT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "text", help_heading = "Operation"
+    )]
+    pub print_limits: Option<LogFormat>,
+    /// TCP connections at most, of each worker [default: 65536]
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24),
+        help_heading = "Operation"
+    )]
+    pub connections_max: Option<u32>,
+    /// Memory for TCP's buffers, of each worker, for example 64m [default: 512m]
+    #[arg(long, value_name = "SIZE", help_heading = "Operation")]
+    pub tcp_memory: Option<ByteSize>,
+    /// Take this inherited packet socket instead of opening one; may be given several times, and
+    /// three are needed for each worker. systemd's `LISTEN_FDS` will do, too
+    #[arg(
+        long, value_name = "N", env = PACKET_FD, value_delimiter = ',',
+        help_heading = "Operation"
+    )]
+    pub packet_fd: Vec<i32>,
+    /// Leave FOLDER within reach of the running server, beside its www-roots and the folders of its
+    /// configuration files: for www-roots that come later or are replaced
+    #[arg(long, value_name = "FOLDER", help_heading = "Operation")]
+    pub allow_read: Vec<PathBuf>,
+    /// Do without seccomp and Landlock, to debug: whoever takes over the server then has all system
+    /// calls and all files of its user
+    #[arg(long, help_heading = "Operation")]
+    pub no_sandbox: bool,
     /// Log less: -q warnings and errors, -qq errors
     #[arg(
         short, long, action = ArgAction::Count, conflicts_with = "verbose",
@@ -333,10 +403,63 @@ impl Source {
         Ok(Loaded { config, notes })
     }
 
+    /// TCP's limits of each worker.
+    pub fn tcp(&self) -> TcpConfig {
+        let mut tcp = TcpConfig::default();
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(count) = self.connections_max {
+            tcp.connections_max = number(count.into());
+            tcp.connections_per_source_max = tcp.connections_max.div_ceil(2);
+        }
+        if let Some(size) = self.tcp_memory {
+            tcp.buffers_max = number(size.0);
+        }
+        tcp
+    }
+
+    /// What the server has to reach after its start: the files of this source, to read them again,
+    /// and the www-roots.
+    pub fn sandbox(&self, config: &Config) -> Sandbox {
+        let mut sandbox = Sandbox::new();
+        for file in [&self.startup_config, &self.vpp_config, &self.config]
+            .into_iter()
+            .flatten()
+        {
+            sandbox.read_beside(file);
+        }
+        // The startup-config a vpp.conf names; it was readable when it was loaded.
+        let vpp_conf = self.vpp_config.as_deref().and_then(|path| {
+            let text = read_file(path).ok()?;
+            vpp_conf::parse(&text, &path.display().to_string()).ok()
+        });
+        if let Some(file) = vpp_conf.and_then(|conf| conf.startup_config) {
+            sandbox.read_beside(&file);
+        }
+        for server in &config.http {
+            sandbox.read(&server.www_root);
+        }
+        for folder in &self.allow_read {
+            sandbox.read(folder);
+        }
+        sandbox
+    }
+
     /// What the flags for all sources say goes before what a file says.
     fn overrule(&self, config: &mut Config) {
         if let Some(path) = &self.cli_listen {
             config.cli_listen = Some(path.clone());
+        }
+        if let Some(path) = &self.capture_dir {
+            config.capture_dir = Some(path.clone());
+        }
+        if let Some(count) = self.spare_interfaces {
+            config.spare_interfaces = Some(count);
+        }
+        if let Some(address) = self.metrics_listen {
+            config.metrics_listen = Some(address);
+        }
+        if let Some(path) = &self.access_log {
+            config.access_log = Some(path.clone());
         }
         if let Some(format) = self.log_format {
             config.log.format = format;
@@ -431,7 +554,13 @@ pub(crate) fn read_file(path: &Path) -> Result<String, LoadError> {
         String::from_utf8(octets)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
     };
-    read().map_err(|source| LoadError::Read {
+    let explain = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied if !sandbox::reaches(path) => {
+            io::Error::new(error.kind(), format!("it {}", sandbox::OUT_OF_REACH))
+        }
+        _ => error,
+    };
+    read().map_err(explain).map_err(|source| LoadError::Read {
         file: path.to_owned(),
         source,
     })

@@ -174,6 +174,9 @@ impl Assembly {
         if let Some(old) = &old {
             self.take_away(old, &plan);
         }
+        for interface in plan.interfaces() {
+            self.graph.make_interface(interface.index);
+        }
         let result = self.add(old.as_ref(), &plan);
         self.plan = Some(plan);
         self.refresh();
@@ -213,7 +216,7 @@ impl Assembly {
             if !new.interfaces().any(|one| one.index == gone.0.index) {
                 self.tables.remove_interface(gone.0.index);
                 self.interfaces.borrow_mut().remove(gone.0.index);
-                self.graph.clear_interface(gone.0.index);
+                self.graph.remove_interface(gone.0.index);
             }
         }
     }
@@ -340,6 +343,11 @@ impl Assembly {
     ) -> Result<(), ApplyError> {
         let listening = self.tcp.listen(address, port, service);
         listening.map_err(|error| ApplyError(error.to_string()))
+    }
+
+    /// The port's sub-interfaces.
+    pub fn sub_interfaces(&self) -> &SharedSubInterfaces {
+        &self.sub_interfaces
     }
 
     /// The worker's interfaces.

@@ -17,6 +17,7 @@ pub mod ip;
 pub mod listen;
 pub mod nodes;
 pub mod operator;
+pub mod pcap;
 pub mod ping;
 pub mod server;
 pub mod session;
@@ -26,6 +27,6 @@ pub mod telnet;
 pub mod trace;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod golden;

@@ -27,10 +27,13 @@
 //! | key | default | meaning |
 //! |---|---|---|
 //! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
-//! | `metrics-listen` | none | address and port of metrics; without effect in this version |
+//! | `capture-dir` | the operator socket's folder | the folder `pcap trace` writes in |
+//! | `spare-interfaces` | 4 | workers of host interfaces that can be created while it runs, 0-64 |
+//! | `metrics-listen` | none | address and port of metrics for Prometheus, `"127.0.0.1:9482"` |
+//! | `access-log` | none | file that gets a line for each request; `"-"` is standard output |
 //! | **`[log]`** | | |
-//! | `level` | `"info"` | `"error"`, `"warn"`, `"info"`, `"debug"`, `"trace"` |
-//! | `format` | `"text"` | `"text"` or `"json"` |
+//! | `level` | `"info"` | the least severe messages that are logged: `"error"`, `"warn"`, `"info"`, `"debug"` (single connections), `"trace"` |
+//! | `format` | `"text"` | `"text"`, or `"json"`: an object a line |
 //! | **`[[interface]]`** | | an interface of the host |
 //! | `name` | needed | its name on the host; `host-NAME` here |
 //! | `hw-addr` | the kernel's | our Ethernet address, see [`HostInterface::hw_addr`] |
@@ -45,14 +48,17 @@
 //! | **`[[interface.sub-interface]]`** | | a VLAN of the interface above |
 //! | `id` | needed | its name is `host-NAME.ID` |
 //! | `match` | `"dot1q ID exact-match"` | its frames: `"untagged"`, `"default"`, `"dot1q\|dot1ad VLAN\|any [inner-dot1q VLAN\|any] [exact-match]"` |
-//! | `up`, `addresses` | | as above |
+//! | `up` | | as above |
 //! | `mtu` | the interface's | as above |
+//! | `addresses` | none | addresses for its frames |
 //! | **`[[route]]`** | | |
 //! | `prefix` | needed | destination; `"0.0.0.0/0"` is the default route |
 //! | `via` | needed | next hop: an address on a connected network |
 //! | `interface` | the next hop's | where the next hop is |
 //! | **`[[neighbor]]`** | | a neighbour that is not asked for by ARP |
-//! | `interface`, `address`, `mac` | needed | where, who, its Ethernet address |
+//! | `interface` | needed | where it is, by our name: `host-macvlan0.123` |
+//! | `address` | needed | its IPv4 address |
+//! | `mac` | needed | its Ethernet address |
 //! | **`[[http]]`** | | a static HTTP server |
 //! | `www-root` | needed | folder to serve |
 //! | `address` | `"0.0.0.0"` | address to listen on; `0.0.0.0` is all of ours |
@@ -87,7 +93,8 @@ pub use quantity::{ByteSize, Seconds};
 pub(crate) use validate::name_problem;
 pub use validate::{
     ADDRESSES_MAX, CONFIG_FILE_MAX, HOST_INTERFACES_MAX, HTTP_SERVERS_MAX, NEIGHBORS_MAX,
-    REQUEST_BODY_MAX, RING_MEMORY_MAX, ROUTES_MAX, SUB_INTERFACES_MAX, WORKERS_MAX,
+    REQUEST_BODY_MAX, RING_MEMORY_MAX, ROUTES_MAX, SPARE_INTERFACES_DEFAULT, SPARE_INTERFACES_MAX,
+    SUB_INTERFACES_MAX, WORKERS_MAX,
 };
 
 /// What shall run.
@@ -98,9 +105,20 @@ pub struct Config {
     /// [`default_paths`](crate::cli::listen::default_paths) where a socket can be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cli_listen: Option<PathBuf>,
-    /// Where metrics are served. No part of this version does; [`Config::warnings`] says so.
+    /// The folder captures are written in; `None`: that of the operator socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture_dir: Option<PathBuf>,
+    /// Sets of sockets opened beside those in use, one for each worker of a host interface that is
+    /// created while it runs, at most [`SPARE_INTERFACES_MAX`]; `None`:
+    /// [`SPARE_INTERFACES_DEFAULT`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spare_interfaces: Option<u16>,
+    /// Where metrics are served, on a socket of the kernel's; `None`: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
+    /// The file that gets a line for each request, `-` for standard output; `None`: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<PathBuf>,
     /// What is logged, and how.
     #[serde(skip_serializing_if = "is_default")]
     pub log: Log,

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use crossbeam_channel::{Sender, unbounded};
 
+use crate::capture;
 use crate::config::Config;
-use crate::error::StartError;
+use crate::error::{CaptureError, StartError};
 use crate::notify::Notify;
 use crate::snapshot::Snapshot;
 use crate::trace::Step;
@@ -29,6 +30,12 @@ pub(crate) enum Command {
     TraceClear,
     /// The first so many traced packets of each worker.
     Trace(u32, Sender<Vec<WorkerTrace>>),
+    /// Begin a capture; the answer says why not.
+    Capture(Box<capture::Order>, Sender<Result<(), CaptureError>>),
+    /// End the capture and say how it went; `None`: there is none.
+    CaptureEnd(Sender<Option<capture::Status>>),
+    /// How the capture is, or how the last one went.
+    CaptureStatus(Sender<Option<capture::Status>>),
     /// Drain until then, and end.
     Shutdown(Instant),
 }
@@ -69,8 +76,8 @@ impl Controller {
     }
 
     /// Makes `config` the desired state: what differs from what runs is changed, the rest goes on
-    /// undisturbed. Host interfaces themselves cannot be added or taken away, because their
-    /// sockets need a capability that is gone.
+    /// undisturbed. Host interfaces can be added as long as there are sockets that were opened
+    /// for it at the start.
     ///
     /// # Errors
     /// Why not; nothing is changed then.
@@ -113,6 +120,31 @@ impl Controller {
         let (reply, answer) = unbounded();
         self.send(Command::Trace(packets, reply));
         answer.recv().ok()
+    }
+
+    /// Begins to capture packets into a file.
+    ///
+    /// # Errors
+    /// Why not; nothing is begun then.
+    pub fn capture(&self, order: capture::Order) -> Result<(), CaptureError> {
+        let (reply, answer) = unbounded();
+        self.send(Command::Capture(Box::new(order), reply));
+        answer.recv().unwrap_or(Err(CaptureError::Ended))
+    }
+
+    /// Ends the capture, waits until its file is whole, and says how it went; `None` when there is
+    /// none.
+    pub fn end_capture(&self) -> Option<capture::Status> {
+        let (reply, answer) = unbounded();
+        self.send(Command::CaptureEnd(reply));
+        answer.recv().ok().flatten()
+    }
+
+    /// How the capture is, or how the last one went; `None` when there was none.
+    pub fn capture_status(&self) -> Option<capture::Status> {
+        let (reply, answer) = unbounded();
+        self.send(Command::CaptureStatus(reply));
+        answer.recv().ok().flatten()
     }
 
     /// How everything is; a worker that does not answer within a second is left out. `None` when

@@ -1,5 +1,6 @@
 //! Why a configuration cannot be used, or a dataplane not started.
 
+mod capture;
 mod config;
 mod start;
 
@@ -7,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+pub use capture::CaptureError;
 pub use config::ConfigError;
 pub use start::StartError;
 

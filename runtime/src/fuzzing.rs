@@ -1,7 +1,7 @@
 //! Entry points for fuzzing, replayed over `fuzz/corpus` by a test: see `fuzz/README.md`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use af_packet::LinkInfo;
 use dataplane::testing::{MemoryPort, slots};
@@ -9,9 +9,14 @@ use dataplane::{BATCH_MAX, Batch, Frame, HEADROOM, MacAddr, Offload};
 use ipstack::tcp::TcpConfig;
 
 use crate::assemble::Assembly;
-use crate::config::{Config, HostInterface, SubInterface};
+use crate::cli::client::Client;
+use crate::cli::command::{self, Command};
+use crate::cli::editor::LINE_MAX;
+use crate::cli::operator::Reply;
+use crate::config::{Config, HostInterface, Ipv4Prefix, SubInterface};
 use crate::plan::{Numbers, Plan};
 use crate::startup_conf;
+use crate::words::Word;
 
 /// The port's Ethernet address, which inputs begin with when they want to be taken.
 pub const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -37,7 +42,6 @@ pub fn graph(data: &[u8]) {
 /// The graph after `data`.
 fn run(data: &[u8]) -> Option<Assembly> {
     let mut assembly = assembly()?;
-    let entry = assembly.entry;
     let mut now = Duration::from_secs(1);
     let mut rest = data;
     let mut frames = 0;
@@ -52,27 +56,53 @@ fn run(data: &[u8]) -> Option<Assembly> {
         if high >> 5 > 0 {
             now += Duration::from_millis(1 << (3 * (u32::from(high >> 5) - 1)).min(20));
         }
-        let mut memory = vec![0xa5; HEADROOM];
-        memory.extend_from_slice(octets);
-        let mut room = slots(BATCH_MAX, 4096);
-        let offload = Offload {
-            checksum: high & 0x08 != 0,
-            segmentation_max: 0,
-        };
-        let mut port = MemoryPort::new(&mut room, offload);
-        let mut batch = Batch::new();
-        let mut frame = Frame::new(&mut memory, HEADROOM, octets.len());
-        if let Some(plan) = assembly.plan() {
-            frame.meta.interface = plan.port.index;
-        }
-        let _ = batch.push(frame);
-        assembly.graph.turn(now, entry, &mut batch, &mut port);
+        feed(&mut assembly, now, octets, high & 0x08 != 0);
     }
     Some(assembly)
 }
 
-/// Every frame that came in or was made went somewhere.
+/// Gives the graph a frame, and a port that does or does not finish checksums.
+fn feed(assembly: &mut Assembly, now: Duration, octets: &[u8], checksum: bool) {
+    let mut memory = vec![0xa5; HEADROOM];
+    memory.extend_from_slice(octets);
+    let mut room = slots(BATCH_MAX, 4096);
+    let offload = Offload {
+        checksum,
+        segmentation_max: 0,
+    };
+    let mut port = MemoryPort::new(&mut room, offload);
+    let mut batch = Batch::new();
+    let mut frame = Frame::new(&mut memory, HEADROOM, octets.len());
+    if let Some(plan) = assembly.plan() {
+        frame.meta.interface = plan.port.index;
+    }
+    let _ = batch.push(frame);
+    let entry = assembly.entry;
+    assembly.graph.turn(now, entry, &mut batch, &mut port);
+}
+
+/// Every frame that came in or was made went somewhere, and drops are the same by node and by
+/// interface.
 fn check(assembly: &Assembly) {
+    let counters = assembly.graph.counters();
+    let mut by_node: Vec<Vec<u64>> = counters
+        .nodes
+        .iter()
+        .map(|node| node.drops.clone())
+        .collect();
+    let mut by_interface: Vec<u64> = counters.interfaces.iter().map(|one| one.drops).collect();
+    for drop in assembly.graph.interface_drops() {
+        by_node[drop.node][drop.reason] -= drop.count;
+        by_interface[usize::from(drop.interface.0)] -= drop.count;
+    }
+    assert!(
+        by_node.iter().flatten().all(|left| *left == 0),
+        "{by_node:?}"
+    );
+    assert!(
+        by_interface.iter().all(|left| *left == 0),
+        "{by_interface:?}"
+    );
     for (info, node) in assembly
         .graph
         .nodes()
@@ -92,18 +122,26 @@ fn check(assembly: &Assembly) {
     }
 }
 
-/// The graph of the README's example, on an interface that is up.
-fn assembly() -> Option<Assembly> {
+/// The README's example: VLAN 123 of one interface.
+fn example() -> Config {
     let mut sub = SubInterface::dot1q(123);
-    sub.addresses.push("192.168.123.150/24".parse().ok()?);
+    sub.addresses
+        .extend("192.168.123.150/24".parse::<Ipv4Prefix>());
     let mut host = HostInterface::new("fuzz0");
     host.sub_interfaces.push(sub);
-    let config = Config {
+    Config {
         interfaces: vec![host],
         ..Config::default()
-    };
-    let mut numbers = Numbers::default();
-    let plan = Plan::of(&config, config.interfaces.first()?, &mut numbers).ok()?;
+    }
+}
+
+fn plan(config: &Config) -> Option<Plan> {
+    Plan::of(config, config.interfaces.first()?, &mut Numbers::default()).ok()
+}
+
+/// The graph of [`example`], on an interface that is up.
+fn assembly() -> Option<Assembly> {
+    let plan = plan(&example())?;
     let mut assembly =
         Assembly::new(plan.port.index, TcpConfig::default(), Arc::new(|| ())).ok()?;
     assembly.apply(plan).ok()?;
@@ -150,10 +188,75 @@ pub fn config_toml(data: &[u8]) {
     }
 }
 
+/// Reads each line of `data` as an operator's command, completes it and asks for its help; a
+/// command that changes the configuration is tried on an example.
+///
+/// # Panics
+/// When anything on the way does, or when a change leaves a valid configuration that does not print
+/// as what reads the same.
+pub fn operator_command(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for line in text.lines() {
+        let tree = command::tree();
+        let _ = tree.complete(line);
+        let _ = tree.help(line);
+        let Ok(words) = Word::split(line) else {
+            continue;
+        };
+        let Ok(parsed) = tree.parse(&words) else {
+            continue;
+        };
+        let Command::Edit(edit) = parsed.command else {
+            continue;
+        };
+        let mut config = example();
+        if edit.apply(&mut config).is_ok() && config.validate().is_ok() {
+            let printed = config.to_startup_conf();
+            let again = startup_conf::parse(&printed, "fuzz").map(|(config, _)| config);
+            assert!(
+                again.is_ok_and(|again| again == config),
+                "{line}: {printed}"
+            );
+        }
+    }
+}
+
+/// Plays `data` as what an operator's client sends; commands are answered by their own text.
+///
+/// # Panics
+/// When anything on the way does, or a command is longer than a line may be.
+pub fn telnet(data: &[u8]) {
+    let mut client = Client::new(Instant::now());
+    // As the server reads.
+    for piece in data.chunks(4096) {
+        client.receive(piece);
+        answer(&mut client);
+    }
+    client.end_of_input();
+    answer(&mut client);
+}
+
+fn answer(client: &mut Client) {
+    while let Some(command) = client.next_command() {
+        // What is no UTF-8 becomes three octets each.
+        assert!(command.len() <= 3 * LINE_MAX, "a line is too long");
+        client.reply(&Reply {
+            quit: command == "quit",
+            ..Reply::done(format!("{command}\n"))
+        });
+    }
+    let unread = client.output().len();
+    client.sent(unread);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
+
+    use proptest::collection;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
 
     fn replay(target: &str, run: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -172,6 +275,97 @@ mod tests {
         replay("graph", graph);
         replay("startup_conf", startup_conf);
         replay("config_toml", config_toml);
+        replay("operator_command", operator_command);
+        replay("telnet", telnet);
+    }
+
+    /// The frames of the corpus: valid ones, and those that once were trouble.
+    fn frames() -> Vec<Vec<u8>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/graph");
+        let mut frames = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let data = std::fs::read(entry.unwrap().path()).unwrap();
+            let mut rest = data.as_slice();
+            while let Some((&[high, low], behind)) = rest.split_first_chunk::<2>() {
+                let len = usize::from(u16::from_be_bytes([high & 0x07, low]));
+                let (octets, behind) = behind.split_at(len.min(behind.len()));
+                frames.push(octets.to_vec());
+                rest = behind;
+            }
+        }
+        frames.sort();
+        frames
+    }
+
+    #[derive(Clone, Debug)]
+    enum Deed {
+        /// A frame of the corpus, as it is.
+        Valid(Index),
+        /// One with an octet changed, or cut.
+        Damaged(Index, Index, u8, bool),
+        Random(Vec<u8>),
+        /// Time passes, in milliseconds.
+        Wait(u16),
+        /// The sub-interface is taken away, or is there (again).
+        Sub(bool),
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        let index = any::<Index>;
+        prop_oneof![
+            4 => index().prop_map(Deed::Valid),
+            4 => (index(), index(), any::<u8>(), any::<bool>())
+                .prop_map(|(frame, at, octet, cut)| Deed::Damaged(frame, at, octet, cut)),
+            1 => collection::vec(any::<u8>(), 0..80).prop_map(Deed::Random),
+            1 => any::<u16>().prop_map(Deed::Wait),
+            1 => any::<bool>().prop_map(Deed::Sub),
+        ]
+    }
+
+    proptest! {
+        /// After every turn: received and made are sent, transmitted, consumed and dropped, at
+        /// each node; and drops by interface are the drops by node.
+        #[test]
+        fn counters_add_up_at_any_time(deeds in collection::vec(deed(), 1..60)) {
+            let frames = frames();
+            let mut assembly = assembly().unwrap();
+            let whole = plan(&example()).unwrap();
+            let mut now = Duration::from_secs(1);
+            let mut fed = 0;
+            for deed in deeds {
+                let frame = match deed {
+                    Deed::Valid(index) => index.get(&frames).clone(),
+                    Deed::Damaged(index, at, octet, cut) => {
+                        let mut frame = index.get(&frames).clone();
+                        if !frame.is_empty() {
+                            let at = at.index(frame.len());
+                            frame[at] = octet;
+                            frame.truncate(if cut { at } else { frame.len() });
+                        }
+                        frame
+                    }
+                    Deed::Random(octets) => octets,
+                    Deed::Wait(ms) => {
+                        now += Duration::from_millis(ms.into());
+                        continue;
+                    }
+                    Deed::Sub(there) => {
+                        let mut plan = whole.clone();
+                        if !there {
+                            plan.subs.clear();
+                        }
+                        assembly.apply(plan).unwrap();
+                        check(&assembly);
+                        continue;
+                    }
+                };
+                fed += 1;
+                feed(&mut assembly, now, &frame, false);
+                check(&assembly);
+            }
+            let entry = assembly.entry.index();
+            prop_assert_eq!(assembly.graph.counters().nodes[entry].received, fed);
+        }
     }
 
     #[test]

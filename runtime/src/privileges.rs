@@ -51,12 +51,7 @@ impl std::error::Error for PrivilegeError {
 /// # Errors
 /// When the kernel refuses; the caller must not go on.
 pub fn give_up() -> Result<(), PrivilegeError> {
-    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
-        for capability in caps::all() {
-            // A capability this kernel does not know cannot be held either.
-            let _ = caps::drop(None, CapSet::Bounding, capability);
-        }
-    }
+    empty_bounding_set();
     for (set, name) in [
         (CapSet::Ambient, "ambient"),
         (CapSet::Inheritable, "inheritable"),
@@ -66,6 +61,16 @@ pub fn give_up() -> Result<(), PrivilegeError> {
         caps::clear(None, set).map_err(|error| PrivilegeError::Capabilities(name, error))?;
     }
     nix::sys::prctl::set_no_new_privs().map_err(PrivilegeError::NoNewPrivileges)
+}
+
+/// Empties the bounding set, where we may.
+pub(crate) fn empty_bounding_set() {
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+        for capability in caps::all() {
+            // A capability this kernel does not know cannot be held either.
+            let _ = caps::drop(None, CapSet::Bounding, capability);
+        }
+    }
 }
 
 #[cfg(test)]

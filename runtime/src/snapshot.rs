@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use af_packet::{Device, LinkInfo};
-use dataplane::counters::Counters;
+use dataplane::counters::{Counters, InterfaceDrop};
 use dataplane::graph::NodeInfo;
 use dataplane::{IfIndex, Interface};
 use ipstack::addresses::InterfaceAddress;
@@ -69,6 +69,8 @@ pub struct WorkerSnapshot {
     pub nodes: Vec<NodeInfo>,
     /// What they and the interfaces did.
     pub counters: Counters,
+    /// Why and where interfaces dropped frames.
+    pub drops: Vec<InterfaceDrop>,
     /// The interfaces.
     pub interfaces: Vec<(IfIndex, Interface)>,
     /// Their addresses.
@@ -109,6 +111,7 @@ impl WorkerSnapshot {
             turns,
             nodes: assembly.graph.nodes().to_vec(),
             counters: assembly.graph.counters().clone(),
+            drops: assembly.graph.interface_drops().collect(),
             interfaces: assembly
                 .interfaces()
                 .borrow()

@@ -10,17 +10,17 @@ use af_packet::{Device, LinkMonitor, Options, RxVersion, Sockets};
 use crossbeam_channel::{Receiver, unbounded};
 use ipstack::tcp::TcpConfig;
 
-use crate::config::{Config, HostInterface, RingVersion};
+use crate::capture::folder::CaptureFolder;
+use crate::config::{Config, HostInterface, RingVersion, SPARE_INTERFACES_DEFAULT};
 use crate::controller::{Command, Controller};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::Snapshot;
-use crate::supervisor::{Supervisor, server};
-
-/// Spare sockets a fanout member keeps: how often its interface may be deleted and made again.
-const SPARES: usize = 16;
+use crate::sockets::SocketSource;
+use crate::supervisor::{Reserve, SharedLog, Supervisor, server};
+use crate::worker::processors;
 
 /// Open sockets and mapped rings; nothing runs yet, and nothing more needs a capability.
 #[derive(Debug)]
@@ -30,6 +30,9 @@ pub struct Prepared {
     ports: Vec<(Plan, Vec<Device>)>,
     monitor: LinkMonitor,
     tcp: TcpConfig,
+    capture_folder: Option<CaptureFolder>,
+    spares: Vec<Sockets>,
+    access_log: Option<SharedLog>,
 }
 
 impl Prepared {
@@ -38,18 +41,27 @@ impl Prepared {
     /// # Errors
     /// One sentence naming the thing and the fix; nothing is left behind.
     pub fn open(config: Config) -> Result<Self, StartError> {
+        Self::open_with(config, SocketSource::Open)
+    }
+
+    /// As [`Self::open`], with sockets from `source`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(config: Config, mut source: SocketSource) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         config.check_host().map_err(StartError::Config)?;
+        processors();
         let mut numbers = Numbers::default();
         let mut ports = Vec::new();
         for host in &config.interfaces {
             let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
             let options = ring_options(host);
-            let spares = if host.workers > 1 { SPARES } else { 0 };
             let mut devices = Vec::new();
             for _ in 0..host.workers {
-                let sockets =
-                    Sockets::open_with_spares(&host.name, spares).map_err(StartError::Rings)?;
+                let sockets = source
+                    .take(&host.name, host.workers > 1)
+                    .map_err(StartError::Rings)?;
                 let device = sockets
                     .map(plan.port.index, &options)
                     .map_err(StartError::Rings)?;
@@ -58,18 +70,34 @@ impl Prepared {
             ports.push((plan, devices));
         }
         let monitor = LinkMonitor::new().map_err(StartError::Links)?;
+        let wanted = config.spare_interfaces.unwrap_or(SPARE_INTERFACES_DEFAULT);
+        // Fewer where the system gives no more: what runs now does not need them.
+        let spares = (0..wanted).map_while(|_| source.spare()).collect();
         Ok(Self {
             config,
             numbers,
             ports,
             monitor,
             tcp: TcpConfig::default(),
+            capture_folder: None,
+            spares,
+            access_log: None,
         })
     }
 
     /// TCP's limits, to change before the start.
     pub fn tcp(&mut self) -> &mut TcpConfig {
         &mut self.tcp
+    }
+
+    /// Has captures written in this folder; without one there are none.
+    pub fn capture_in(&mut self, folder: CaptureFolder) {
+        self.capture_folder = Some(folder);
+    }
+
+    /// Has every server tell `log` of its requests.
+    pub fn tell_requests(&mut self, log: SharedLog) {
+        self.access_log = Some(log);
     }
 
     /// Starts the threads. They inherit this thread's privileges: give those up first.
@@ -82,7 +110,7 @@ impl Prepared {
             .config
             .http
             .iter()
-            .map(|http| Ok((http.clone(), server(http)?)))
+            .map(|http| Ok((http.clone(), server(http, self.access_log.as_ref())?)))
             .collect::<Result<_, _>>()
             .map_err(StartError::Http)?;
         let notify = Notify::new().map_err(StartError::System)?;
@@ -93,12 +121,18 @@ impl Prepared {
             self.numbers,
             servers,
             self.monitor,
+            Reserve {
+                capture_folder: self.capture_folder,
+                spares: self.spares,
+                tcp: self.tcp,
+            },
             notify.clone(),
             (orders, tell),
         );
+        supervisor.tell_requests(self.access_log);
         for (plan, devices) in self.ports {
             supervisor
-                .add_port(plan, devices, &self.tcp)
+                .add_port(plan, devices)
                 .map_err(StartError::System)?;
         }
         let thread = std::thread::Builder::new()
@@ -113,7 +147,8 @@ impl Prepared {
     }
 }
 
-fn ring_options(host: &HostInterface) -> Options {
+/// How the rings of `host` shall be.
+pub(crate) fn ring_options(host: &HostInterface) -> Options {
     let mut options = match host.ring.version {
         None => Options::default(),
         Some(RingVersion::V2) => Options::v2(),

@@ -1,40 +1,56 @@
 //! Holds the desired state, follows the kernel's interfaces, and tells the workers.
 
+mod captures;
 mod links;
+mod ports;
 
-use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use af_packet::{Device, Fanout, LinkInfo, LinkMonitor};
+use af_packet::{Fanout, LinkInfo, LinkMonitor, Sockets};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipstack::tcp::TcpConfig;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::config::{Config, HostInterface, HttpServer};
+use crate::capture::folder::CaptureFolder;
+use crate::capture::writer::Capture;
+use crate::config::{Config, HttpServer};
 use crate::controller::{Command, Ping, WorkerTrace};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::notify::Notify;
 use crate::plan::{Numbers, Plan};
 use crate::snapshot::{CACHE_ENTRIES_TOLD_MAX, HttpSnapshot, PortSnapshot, Snapshot};
-use crate::worker::{Control, Listen, PingOrder, WorkerEvent, WorkerHandle, WorkerSetup};
+use crate::worker::{Control, Listen, PingOrder, WorkerEvent, WorkerHandle};
 
 /// How long a worker may take to answer before it is left out.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Is told of requests; shared by all servers.
+pub(crate) type SharedLog = Arc<dyn http_static::AccessLog>;
+
 /// What answers for `http`; starts its loader threads.
-pub(crate) fn server(http: &HttpServer) -> Result<http_static::Server, http_static::ServeError> {
+pub(crate) fn server(
+    http: &HttpServer,
+    log: Option<&SharedLog>,
+) -> Result<http_static::Server, http_static::ServeError> {
+    let mut options = server_options(http);
+    options.access_log = log.cloned();
+    http_static::Server::new(options)
+}
+
+/// As the configuration has it.
+pub(crate) fn server_options(http: &HttpServer) -> http_static::Options {
     let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let mut options = http_static::Options::new(&http.www_root);
     options.cache_size = size(http.cache_size.0);
     options.max_age = Some(http.max_age.0);
     options.limits.keep_alive = Duration::from_secs(http.keepalive_timeout.0.into());
     options.limits.body_octets = http.max_req_body_size.0;
-    http_static::Server::new(options)
+    options
 }
 
 struct PortState {
@@ -46,9 +62,13 @@ struct PortState {
 }
 
 struct PortWorker {
+    /// Its number among all workers there ever were.
+    number: usize,
     handle: WorkerHandle,
-    /// The kernel's index of the interface its rings are attached to.
+    /// The kernel's index of the interface its rings shall be attached to.
     attached: Option<u32>,
+    /// The last of which it said that they are.
+    confirmed: Option<u32>,
 }
 
 /// The supervisor's thread.
@@ -65,6 +85,22 @@ pub(crate) struct Supervisor {
     tell: Sender<Event>,
     ready: bool,
     drain: Option<Drain>,
+    capture: Option<Capture>,
+    reserve: Reserve,
+    /// The number of the next worker.
+    next_worker: usize,
+    access_log: Option<SharedLog>,
+}
+
+/// What is kept for later.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    /// Where captures are written; `None`: there are none.
+    pub(crate) capture_folder: Option<CaptureFolder>,
+    /// Sockets for workers of host interfaces that are created later.
+    pub(crate) spares: Vec<Sockets>,
+    /// TCP's limits in every worker.
+    pub(crate) tcp: TcpConfig,
 }
 
 struct Drain {
@@ -80,6 +116,7 @@ impl Supervisor {
         numbers: Numbers,
         servers: Vec<(HttpServer, http_static::Server)>,
         monitor: LinkMonitor,
+        reserve: Reserve,
         notify: Notify,
         (orders, tell): (Receiver<Command>, Sender<Event>),
     ) -> Self {
@@ -97,55 +134,16 @@ impl Supervisor {
             tell,
             ready: false,
             drain: None,
+            capture: None,
+            reserve,
+            next_worker: 0,
+            access_log: None,
         }
     }
 
-    /// Starts the workers of a port.
-    ///
-    /// # Errors
-    /// No thread or no descriptor left.
-    pub(crate) fn add_port(
-        &mut self,
-        plan: Plan,
-        devices: Vec<Device>,
-        tcp: &TcpConfig,
-    ) -> io::Result<()> {
-        let mut workers = Vec::new();
-        for device in devices {
-            let number: usize = self.ports.iter().map(|port| port.workers.len()).sum();
-            let handle = WorkerHandle::start(WorkerSetup {
-                number: number + workers.len(),
-                host_name: plan.host_name.clone(),
-                port: plan.port.index,
-                device,
-                tcp: tcp.clone(),
-                events: self.tell_us.clone(),
-                supervisor: self.notify.clone(),
-            })?;
-            handle.tell(Control::Plan(Box::new(plan.clone())));
-            handle.tell(Control::Listen(self.listeners()));
-            workers.push(PortWorker {
-                handle,
-                attached: None,
-            });
-        }
-        for (nth, worker) in workers.iter().enumerate() {
-            let others = workers
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != nth);
-            let siblings: Vec<_> = others.map(|(_, other)| other.handle.sibling()).collect();
-            if !siblings.is_empty() {
-                worker.handle.tell(Control::Siblings(siblings));
-            }
-        }
-        self.ports.push(PortState {
-            plan,
-            link: None,
-            workers,
-            waiting: None,
-        });
-        Ok(())
+    /// Has servers made from now on tell `log`.
+    pub(crate) fn tell_requests(&mut self, log: Option<SharedLog>) {
+        self.access_log = log;
     }
 
     fn listeners(&self) -> Vec<Listen> {
@@ -162,11 +160,7 @@ impl Supervisor {
     /// Follows, obeys and tells until it is told to end or a worker dies.
     pub(crate) fn run(mut self) {
         for at in 0..self.ports.len() {
-            match self.monitor.watch(&self.ports[at].plan.host_name) {
-                Ok(link) => self.follow(at, link),
-                Err(error) => self.say(Event::Notice(error.to_string())),
-            }
-            self.say_waiting(at);
+            self.follow_new(at);
         }
         self.look_whether_ready();
         loop {
@@ -218,6 +212,8 @@ impl Supervisor {
         };
         match event {
             WorkerEvent::Attached(group) => {
+                let worker = &mut self.ports[at].workers[nth];
+                worker.confirmed = worker.attached;
                 let link = self.ports[at].link.clone();
                 if let (Some(group), Some(link), 0) = (group, link, nth) {
                     for worker in self.ports[at].workers.iter_mut().skip(1) {
@@ -253,14 +249,10 @@ impl Supervisor {
     }
 
     fn place_of(&self, number: usize) -> Option<(usize, usize)> {
-        let mut first = 0;
-        for (at, port) in self.ports.iter().enumerate() {
-            if number < first + port.workers.len() {
-                return Some((at, number - first));
-            }
-            first += port.workers.len();
-        }
-        None
+        self.ports.iter().enumerate().find_map(|(at, port)| {
+            let mut workers = port.workers.iter();
+            Some((at, workers.position(|worker| worker.number == number)?))
+        })
     }
 
     fn obey(&mut self, command: Command) {
@@ -281,6 +273,15 @@ impl Supervisor {
             Command::TraceClear => self.tell_workers(|| Control::TraceClear),
             Command::Trace(packets, reply) => {
                 let _ = reply.send(self.traced(packets));
+            }
+            Command::Capture(order, reply) => {
+                let _ = reply.send(self.begin_capture(*order));
+            }
+            Command::CaptureEnd(reply) => {
+                let _ = reply.send(self.end_capture());
+            }
+            Command::CaptureStatus(reply) => {
+                let _ = reply.send(self.capture.as_ref().map(Capture::status));
             }
             Command::Ping(ping) => self.ping(&ping),
             Command::PingEnd(identifier) => {
@@ -311,13 +312,13 @@ impl Supervisor {
             for worker in &port.workers {
                 let (reply, answer) = unbounded();
                 worker.handle.tell(Control::Trace(packets, reply));
-                asked.push((port.plan.port.name.clone(), answer));
+                asked.push((worker.number, port.plan.port.name.clone(), answer));
             }
         }
         let until = Instant::now() + ANSWER_TIMEOUT;
-        let answers = asked.into_iter().enumerate();
+        let answers = asked.into_iter();
         answers
-            .filter_map(|(number, (name, answer))| {
+            .filter_map(|(number, name, answer)| {
                 Some((number, name, answer.recv_deadline(until).ok()?))
             })
             .collect()
@@ -340,17 +341,7 @@ impl Supervisor {
     fn configure(&mut self, config: Config) -> Result<(), StartError> {
         config.validate().map_err(StartError::Config)?;
         config.check_host().map_err(StartError::Config)?;
-        let fixed = |config: &Config| -> BTreeMap<String, (u16, _)> {
-            let ring = |host: &HostInterface| (host.workers, host.ring);
-            config
-                .interfaces
-                .iter()
-                .map(|host| (host.name.clone(), ring(host)))
-                .collect()
-        };
-        if fixed(&config) != fixed(&self.config) {
-            return Err(StartError::HostInterfacesFixed);
-        }
+        self.check_rings(&config)?;
         let mut numbers = self.numbers.clone();
         let mut plans = Vec::new();
         for host in &config.interfaces {
@@ -361,10 +352,12 @@ impl Supervisor {
             let same = self.servers.iter().find(|(old, _)| old == http);
             let server = match same {
                 Some((_, server)) => server.clone(),
-                None => server(http).map_err(StartError::Http)?,
+                None => server(http, self.access_log.as_ref()).map_err(StartError::Http)?,
             };
             servers.push((http.clone(), server));
         }
+        // Last, because it takes sockets out of the reserve and starts threads.
+        let new_ports = self.open_ports(&config, &plans)?;
         // From here on nothing fails.
         let known = |name: &str| {
             config
@@ -375,6 +368,7 @@ impl Supervisor {
         self.numbers = numbers;
         self.servers = servers;
         self.config = config;
+        self.remove_ports(&plans);
         let listeners = self.listeners();
         for plan in plans {
             let port = self
@@ -388,6 +382,8 @@ impl Supervisor {
             }
             port.plan = plan;
         }
+        self.take_up(new_ports, &listeners);
+        self.rename_captured();
         self.wait_for_workers();
         Ok(())
     }
@@ -446,3 +442,6 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

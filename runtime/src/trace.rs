@@ -86,6 +86,8 @@ pub struct Trace {
     /// node is given is that of its turn.
     origin: Instant,
     state: Rc<RefCell<State>>,
+    /// Whether the frame that was transmitted last is traced.
+    sent: bool,
 }
 
 impl Trace {
@@ -94,6 +96,7 @@ impl Trace {
         Self {
             origin,
             state: Rc::default(),
+            sent: false,
         }
     }
 
@@ -167,11 +170,18 @@ impl Observer for Trace {
         _now: Duration,
         frame: &Frame<'_>,
     ) {
+        if frame.meta.trace == 0 {
+            return; // before the clock is read
+        }
         let step = Step::of(node, What::Dropped(reason), self.origin, frame);
         self.state.borrow_mut().note(step);
     }
 
     fn transmitted(&mut self, _now: Duration, frame: &Frame<'_>) {
+        self.sent = frame.meta.trace != 0;
+        if !self.sent {
+            return;
+        }
         let step = Step::of("af-packet-output", What::Transmitted, self.origin, frame);
         self.state.borrow_mut().note(step);
     }
@@ -179,11 +189,8 @@ impl Observer for Trace {
     fn refused(&mut self) {
         // Its drop follows.
         let mut state = self.state.borrow_mut();
-        if state
-            .steps
-            .last()
-            .is_some_and(|step| step.what == What::Transmitted)
-        {
+        let last = state.steps.last();
+        if self.sent && last.is_some_and(|step| step.what == What::Transmitted) {
             state.steps.pop();
         }
     }

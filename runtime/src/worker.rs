@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,15 @@ use ipstack::tcp::TcpConfig;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::assemble::Assembly;
+use crate::capture::Tap;
 use crate::http::HttpService;
 use crate::notify::Notify;
 use crate::plan::Plan;
 use crate::snapshot::WorkerSnapshot;
 use crate::spin::Spin;
 use crate::timers::Timers;
-use crate::trace::{Step, Trace};
+use crate::trace::Step;
+use crate::watch::Watch;
 
 /// A port to listen on, and who serves it.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub enum Control {
     TraceClear,
     /// Tell what of the first so many packets was traced.
     Trace(u32, Sender<Vec<Step>>),
+    /// Capture packets by this tap; `None`: no more, and what was captured is handed over.
+    Capture(Option<Box<Tap>>),
     /// Ping somebody, or wait for the answers to somebody else's ping.
     Ping(PingOrder),
     /// Wait no longer for the answers to this ping.
@@ -146,7 +150,7 @@ pub struct WorkerSetup {
 pub struct WorkerHandle {
     control: Sender<Control>,
     notify: Notify,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<Device>>>,
 }
 
 impl WorkerHandle {
@@ -164,14 +168,14 @@ impl WorkerHandle {
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let (number, events) = (setup.number, setup.events.clone());
             let supervisor = setup.supervisor.clone();
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(setup, messages, bell)));
-            let died = match outcome {
-                Ok(Ok(())) => return,
-                Ok(Err(message)) => message,
-                Err(_) => "it panicked; the message is above".to_owned(),
-            };
-            let _ = events.send((number, WorkerEvent::Died(died)));
-            supervisor.ring();
+            match ended(|| run(setup, messages, bell)) {
+                Ok(device) => Some(device),
+                Err(died) => {
+                    let _ = events.send((number, WorkerEvent::Died(died)));
+                    supervisor.ring();
+                    None
+                }
+            }
         })?;
         Ok(Self {
             control,
@@ -195,13 +199,11 @@ impl WorkerHandle {
         }
     }
 
-    /// Tells it to stop and waits until it has.
-    pub fn stop(&mut self) {
+    /// Tells it to stop, waits until it has, and takes its device, if it did not die.
+    pub fn stop(&mut self) -> Option<Device> {
         self.tell(Control::Stop);
-        if let Some(thread) = self.thread.take() {
-            // The panic was caught inside; nothing is left to learn here.
-            let _ = thread.join();
-        }
+        // A panic was caught inside; nothing is left to learn here.
+        self.thread.take()?.join().ok().flatten()
     }
 }
 
@@ -211,7 +213,13 @@ impl Drop for WorkerHandle {
     }
 }
 
-fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<(), String> {
+/// What `work` ended with, or why it ended without being told to.
+fn ended<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("it panicked; the message is above".to_owned()))
+}
+
+fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Result<Device, String> {
     let mut worker = Worker::new(setup, messages, notify)?;
     while worker.hear() {
         let idle_until = worker.turn();
@@ -219,7 +227,7 @@ fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Resul
             worker.rest(until);
         }
     }
-    Ok(())
+    Ok(worker.device)
 }
 
 struct Worker {
@@ -241,8 +249,8 @@ struct Worker {
     turns: u64,
     spin: Spin,
     siblings: Vec<Sibling>,
-    trace: Trace,
-    /// Whether the graph has the trace as its observer.
+    watch: Watch,
+    /// Whether the graph has an observer.
     observed: bool,
     /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
     pings: Vec<PingOrder>,
@@ -261,12 +269,16 @@ enum Until {
 /// sign when slots come free.
 const TX_RETRY: Duration = Duration::from_micros(200);
 
-/// Processors of the machine; who sends frames need not be kept to ours.
-fn processors() -> usize {
-    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
-    online
-        .and_then(|count| usize::try_from(count).ok())
-        .unwrap_or(1)
+/// Processors of the machine; who sends frames need not be kept to ours. The first call, before
+/// the process is confined, reads it from a file.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| {
+        let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+        online
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(1)
+    })
 }
 
 /// Turns a change may wait for resets of connections it ends. What is left then ends without one.
@@ -283,6 +295,7 @@ impl Worker {
         let assembly =
             Assembly::new(setup.port, setup.tcp, wake).map_err(|error| error.to_string())?;
         let origin = Instant::now();
+        let watch = Watch::new(origin, assembly.sub_interfaces().clone());
         Ok(Self {
             number: setup.number,
             host_name: setup.host_name,
@@ -300,7 +313,7 @@ impl Worker {
             spin: Spin::new(processors()),
             turns: 0,
             siblings: Vec::new(),
-            trace: Trace::new(origin),
+            watch,
             observed: false,
             pings: Vec::new(),
         })
@@ -358,14 +371,19 @@ impl Worker {
                     self.assembly.tables.hear(self.origin.elapsed(), heard);
                 }
                 Ok(Control::TraceAdd(node, count)) => {
-                    self.trace.add(node, count);
-                    let trace = Box::new(self.trace.clone());
-                    self.assembly.graph.observe(Some(trace));
-                    self.observed = true;
+                    self.watch.trace.add(node, count);
+                    self.observe();
                 }
-                Ok(Control::TraceClear) => self.trace.clear(),
+                Ok(Control::TraceClear) => {
+                    self.watch.trace.clear();
+                    self.observe();
+                }
                 Ok(Control::Trace(packets, reply)) => {
-                    let _ = reply.send(self.trace.steps(packets)); // whoever asked may have gone
+                    let _ = reply.send(self.watch.trace.steps(packets)); // may have gone
+                }
+                Ok(Control::Capture(tap)) => {
+                    self.watch.capture(tap);
+                    self.observe();
                 }
                 Ok(Control::Ping(order)) => self.ping(order),
                 Ok(Control::PingEnd(identifier)) => {
@@ -381,6 +399,13 @@ impl Worker {
                 Err(TryRecvError::Empty) => return true,
             }
         }
+    }
+
+    /// Gives the graph who watches it now, if anybody does.
+    fn observe(&mut self) {
+        let observer = self.watch.observer();
+        self.observed = observer.is_some();
+        self.assembly.graph.observe(observer);
     }
 
     fn ping(&mut self, order: PingOrder) {
@@ -466,9 +491,8 @@ impl Worker {
             let tables = &self.assembly.tables;
             tables.take_heard(|heard| self.siblings.iter().for_each(|other| other.tell(heard)));
         }
-        if self.observed && !self.trace.is_wanted() {
-            self.assembly.graph.observe(None);
-            self.observed = false;
+        if self.observed && !self.watch.settle() {
+            self.observe();
         }
         if self.assembly.pinger.has_events() {
             self.tell_pings();
@@ -536,5 +560,19 @@ impl Worker {
             }
             Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_panics_or_fails_died_and_one_that_was_told_to_end_did_not() {
+        assert_eq!(ended(|| Ok(())), Ok(()));
+        let failed: Result<(), _> = ended(|| Err("no rings".to_owned()));
+        assert_eq!(failed.unwrap_err(), "no rings");
+        let died: Result<(), _> = ended(|| panic!("on purpose"));
+        assert_eq!(died.unwrap_err(), "it panicked; the message is above");
     }
 }

@@ -218,6 +218,7 @@ fn an_operator_asks_and_is_told() {
     assert!(poc.ok("show ip fib").contains("192.168.123.150/32"));
     assert!(poc.ok("show http static server").contains("2xx 1"));
     for line in [
+        "show errors verbose",
         "show runtime",
         "show errors",
         "show node counters",
@@ -318,6 +319,15 @@ fn a_packets_walk_is_shown_node_by_node() {
         "{text}"
     );
     assert!(!text.contains("Packet 2"), "{text}");
+    assert!(
+        poc.ok("show trace node ip4-icmp-input")
+            .contains("Packet 1")
+    );
+    assert!(
+        poc.ok("show trace node arp-input")
+            .contains("No packets in trace buffer")
+    );
+    assert!(poc.refused("show trace node nonsense").contains("no node"));
     assert_eq!(poc.json("show trace")[0]["packets"][0]["packet"], 1);
     poc.ok("clear trace");
     assert!(poc.ok("show trace").contains("No packets in trace buffer"));
@@ -332,7 +342,7 @@ fn what_cannot_be_applied_says_why_and_changes_nothing() {
     let before = poc.ok("show config toml");
     let why = poc.refused("set interface ip address host-macvlan0.123 192.168.123.150/24");
     assert!(why.contains("192.168.123.150"), "{why}");
-    let why = poc.refused("create host-interface name eth7");
+    let why = poc.refused("create host-interface name eth7 num-rx-queues 64");
     assert!(why.contains("CAP_NET_RAW"), "{why}");
     poc.refused("http static listener add uri tcp://0.0.0.0/81 www-root /nowhere");
     let file = poc.folder.path().join("more.conf");
@@ -456,11 +466,19 @@ fn connections_of_an_address_that_is_taken_away_are_reset() {
 
 #[test]
 fn two_hundred_operators_cost_no_packet() {
+    const PINGS: u16 = 2000;
     if !as_root() {
         return;
     }
     let poc = Poc::start();
     let client = poc.wiring.client().namespace();
+    let answered = |poc: &Poc| {
+        let workers = poc.json("show runtime");
+        let mut nodes = workers[0]["nodes"].as_array().unwrap().iter();
+        let node = nodes.find(|node| node["name"] == "ip4-icmp-input");
+        node.map_or(0, |node| node["vectors"].as_u64().unwrap())
+    };
+    poc.ok("clear runtime");
     // Some hang, some flood without reading, some send garbage.
     let mut idle: Vec<UnixStream> = (0..100).map(|_| poc.dial()).collect();
     for (nth, stream) in idle.iter_mut().enumerate() {
@@ -486,7 +504,7 @@ fn two_hundred_operators_cost_no_packet() {
         }
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // Fails at the first that is not answered.
-            ping(client, SERVER_ADDRESS.0, 2000, 56, SOON).unwrap();
+            ping(client, SERVER_ADDRESS.0, PINGS, 56, SOON).unwrap();
             for _ in 0..20 {
                 assert_eq!(poc.get("/big").len(), BIG);
             }
@@ -494,6 +512,9 @@ fn two_hundred_operators_cost_no_packet() {
         done.store(true, Ordering::SeqCst);
         outcome.unwrap();
     });
+    // As many as the client sent, each of which it saw answered.
+    drop(idle);
+    assert_eq!(answered(&poc), u64::from(PINGS));
     let hardware = poc.json("show hardware-interfaces");
     let queue = &hardware[0]["queues"][0];
     assert_eq!(

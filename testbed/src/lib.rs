@@ -20,6 +20,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attack;
+pub mod build;
 pub mod client;
 pub mod demo;
 mod error;
@@ -29,7 +31,9 @@ pub mod offload;
 pub mod packet_socket;
 pub mod process;
 pub mod race;
+pub mod random;
 pub mod relay;
+pub mod soak;
 pub mod tag;
 pub mod vlan_client;
 mod vlan_program;

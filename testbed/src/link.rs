@@ -224,6 +224,17 @@ impl Links {
         })
     }
 
+    /// Moves `name` to another namespace; it arrives there down and without addresses.
+    ///
+    /// # Errors
+    /// It does not exist, or may not be moved.
+    pub fn move_to(&mut self, name: &str, namespace: &Netns) -> Result<(), WiringError> {
+        self.change(name, "moving", |message| {
+            let to = LinkAttribute::NetNsFd(namespace.as_fd().as_raw_fd());
+            message.attributes.push(to);
+        })
+    }
+
     fn change(
         &mut self,
         name: &str,

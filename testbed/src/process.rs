@@ -44,6 +44,11 @@ pub enum Rights {
         /// User and group id.
         id: u32,
     },
+    /// Nothing, as this user and group; but the program's file may give it `CAP_NET_RAW`.
+    ByFile {
+        /// User and group id.
+        id: u32,
+    },
 }
 
 /// A running server.
@@ -134,8 +139,10 @@ impl Server {
         // Credentials belong to threads; the child inherits those of the thread that starts it.
         let mut child = namespace
             .run(|| {
-                if let Rights::NetRawOnly { id } = rights {
-                    keep_net_raw_only(id)?;
+                match rights {
+                    Rights::Inherited => {}
+                    Rights::NetRawOnly { id } => keep_only(CapabilitySet::NET_RAW, id)?,
+                    Rights::ByFile { id } => keep_only(CapabilitySet::empty(), id)?,
                 }
                 command.spawn()
             })
@@ -377,10 +384,13 @@ fn by_descriptor(command: &Command, held: &mut Option<File>) -> io::Result<Comma
     Ok(same)
 }
 
-/// Leaves the calling thread, and what it starts, with `CAP_NET_RAW` only.
-fn keep_net_raw_only(id: u32) -> io::Result<()> {
-    let keep = CapabilitySet::NET_RAW;
-    for capability in CapabilitySet::all().difference(keep).iter() {
+/// Leaves the calling thread, and what it starts, with the capabilities `keep`. `CAP_NET_RAW` stays
+/// in the bounding set, so that a file may give it.
+fn keep_only(keep: CapabilitySet, id: u32) -> io::Result<()> {
+    for capability in CapabilitySet::all()
+        .difference(CapabilitySet::NET_RAW)
+        .iter()
+    {
         // Kernels know different numbers of capabilities: EINVAL is one it does not know.
         match remove_capability_from_bounding_set(capability) {
             Err(error) if error != rustix::io::Errno::INVAL => return Err(error.into()),
@@ -402,7 +412,10 @@ fn keep_net_raw_only(id: u32) -> io::Result<()> {
             inheritable: keep,
         },
     )?;
-    Ok(configure_capability_in_ambient_set(keep, true)?)
+    for capability in keep.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
 }
 
 /// False in a user namespace made by [`enter_user_namespace`](crate::netns::enter_user_namespace).

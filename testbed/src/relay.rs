@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::error::{Step as _, WiringError};
 use crate::packet_socket::{FRAME_MAX, PacketSocket};
+use crate::random::SplitMix64;
 use crate::tag::{Tag, retag};
 
 /// Most frames in flight in one direction of a channel; further ones are dropped and counted.
@@ -73,6 +75,7 @@ pub struct RelayCounters {
 #[derive(Debug)]
 pub struct Relay {
     stop: Arc<(AtomicBool, EventFd)>,
+    orders: Sender<[Impairment; 2]>,
     counters: Arc<RelayCounters>,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,17 +90,27 @@ impl Relay {
             let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
             let stop = Arc::new((AtomicBool::new(false), event));
             let counters = Arc::new(RelayCounters::default());
+            let (orders, ordered) = channel();
             let (its_stop, its_counters) = (Arc::clone(&stop), Arc::clone(&counters));
             let thread = thread::Builder::new()
                 .name("relay".into())
-                .spawn(move || carry(channels, &its_stop, &its_counters))?;
+                .spawn(move || carry(channels, &ordered, &its_stop, &its_counters))?;
             Ok(Self {
                 stop,
+                orders,
                 counters,
                 thread: Some(thread),
             })
         };
         start().step(|| "starting a relay".into())
+    }
+
+    /// From now on, this happens to frames from side 0, and from side 1, of every channel. Frames
+    /// on their way keep their time.
+    pub fn impair(&self, impairments: [Impairment; 2]) {
+        // An error: the thread has ended, and carries nothing.
+        let _ = self.orders.send(impairments);
+        let _ = self.stop.1.write(1); // fails only when it is full, which wakes as well
     }
 
     /// What it did so far.
@@ -123,13 +136,31 @@ struct Direction {
     in_flight: VecDeque<(Instant, Vec<u8>)>,
 }
 
-fn carry(channels: Vec<Channel>, stop: &(AtomicBool, EventFd), counters: &RelayCounters) {
+fn carry(
+    channels: Vec<Channel>,
+    ordered: &Receiver<[Impairment; 2]>,
+    stop: &(AtomicBool, EventFd),
+    counters: &RelayCounters,
+) {
     let mut lanes: Vec<_> = channels
         .into_iter()
         .map(|channel| (channel.sides, channel.impairments.map(Direction::new)))
         .collect();
     let mut scratch = vec![0; FRAME_MAX];
-    while !stop.0.load(Ordering::Acquire) {
+    loop {
+        // Before looking why, or a wake-up in between would be lost. An error: there was none.
+        let _ = stop.1.read();
+        if stop.0.load(Ordering::Acquire) {
+            return;
+        }
+        if let Some(impairments) = ordered.try_iter().last() {
+            for (_, directions) in &mut lanes {
+                for (direction, impairment) in directions.iter_mut().zip(impairments) {
+                    direction.impairment = impairment;
+                    direction.random = SplitMix64::new(impairment.seed);
+                }
+            }
+        }
         let due = lanes
             .iter()
             .flat_map(|(_, directions)| directions)
@@ -164,7 +195,7 @@ fn carry(channels: Vec<Channel>, stop: &(AtomicBool, EventFd), counters: &RelayC
 
 impl Direction {
     fn new(impairment: Impairment) -> Self {
-        let random = SplitMix64(impairment.seed);
+        let random = SplitMix64::new(impairment.seed);
         Self {
             impairment,
             random,
@@ -190,7 +221,7 @@ impl Direction {
                 counters.lost.fetch_add(1, Ordering::Relaxed);
             } else if self.in_flight.len() >= IN_FLIGHT_MAX {
                 counters.overflowed.fetch_add(1, Ordering::Relaxed);
-            } else if self.impairment.delay.is_zero() {
+            } else if self.impairment.delay.is_zero() && self.in_flight.is_empty() {
                 send(&to.socket, &frame, counters);
             } else {
                 self.in_flight
@@ -219,24 +250,6 @@ fn send(socket: &PacketSocket, frame: &[u8], counters: &RelayCounters) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// `SplitMix64` (Steele, Lea, Flood 2014): a small generator that takes any seed.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// At least 0, below 1.
-    fn unit(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or(0)) / 4_294_967_296.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +257,7 @@ mod tests {
     #[test]
     fn a_seed_decides_which_frames_are_lost_and_about_how_many() {
         let lost = |seed| {
-            let mut random = SplitMix64(seed);
+            let mut random = SplitMix64::new(seed);
             (0..100_000)
                 .filter(|_| random.unit() < 0.01)
                 .collect::<Vec<_>>()

@@ -299,6 +299,13 @@ impl Wiring {
         &self.wire
     }
 
+    /// From now on, an impaired wire does this to frames towards the node, and towards the clients.
+    pub fn impair(&self, impairments: [Impairment; 2]) {
+        if let Some(relay) = &self.impaired {
+            relay.impair(impairments);
+        }
+    }
+
     /// What an impaired wire did so far.
     pub fn impaired(&self) -> Option<&RelayCounters> {
         self.impaired.as_ref().map(Relay::counters)

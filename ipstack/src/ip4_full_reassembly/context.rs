@@ -66,6 +66,13 @@ pub(super) struct Context {
     spoiled: bool,
 }
 
+/// The most memory one of them takes besides its payload, in octets.
+pub(super) const MEMORY_MAX: usize =
+    size_of::<Context>() + 2 * FRAGMENTS_MAX * size_of::<Span>() + IP_HEADER_MAX;
+
+/// The longest IPv4 header, in octets.
+const IP_HEADER_MAX: usize = 60;
+
 impl Context {
     /// Whether no fragment was taken.
     pub(super) fn is_untouched(&self) -> bool {

@@ -32,9 +32,9 @@ pub struct TcpConfig {
     pub tx_buffer_min: usize,
     /// Send buffer of a connection that sends much, in octets; also the most in flight.
     pub tx_buffer_max: usize,
-    /// All buffers together at most, in octets. When reached, send buffers stay at
-    /// `tx_buffer_min`, and new connections are refused once not even these fit. Besides, up to
-    /// 128 pairs of the least size are kept for connections that wake up.
+    /// All buffers together at most, in octets. From three quarters of it on, send buffers stay at
+    /// `tx_buffer_min`; new connections are refused once not even these fit. Besides, up to 128
+    /// pairs of the least size are kept for connections that wake up.
     pub buffers_max: usize,
     /// When all buffers together are more than this, in octets, an idle connection gives its own
     /// back at once and not only after `hibernate_after`.
@@ -95,6 +95,12 @@ impl Default for TcpConfig {
 }
 
 impl TcpConfig {
+    /// The most memory one worker's TCP takes, in octets: buffers, connections and tables, but not
+    /// what the services keep for their connections.
+    pub fn memory_max(&self) -> usize {
+        super::core::memory_max(&self.clone().clamped())
+    }
+
     /// The same with every number in its range: buffers between 4,096 octets and their maximum,
     /// counts at least 1 and at most 2^24.
     #[must_use]

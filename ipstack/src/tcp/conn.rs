@@ -261,13 +261,12 @@ impl Conn {
         let config = &shared.config;
         let rx = config.rx_buffer;
         self.sleep();
-        let left = config.buffers_max.saturating_sub(shared.buffers.get());
-        let tx = if rx + tx <= left {
+        let tx = if rx + tx <= self.left_for(tx) {
             tx
         } else {
             config.tx_buffer_min
         };
-        if rx + tx > left {
+        if rx + tx > self.left_for(tx) {
             shared.count(|c| c.refused_memory += 1);
             return false;
         }
@@ -305,6 +304,18 @@ impl Conn {
         }
         drop(spares);
         self.drop_socket();
+    }
+
+    /// Octets this connection may have for its buffers if it sends from one of `tx`. A quarter of
+    /// all is for the smallest: else a thousand readers that are slow leave nothing for a new one.
+    fn left_for(&self, tx: usize) -> usize {
+        let config = &self.shared.config;
+        let max = if tx > config.tx_buffer_min {
+            config.buffers_max / 4 * 3
+        } else {
+            config.buffers_max
+        };
+        (max + self.buffered).saturating_sub(self.shared.buffers.get())
     }
 
     /// Gives the buffers back.
@@ -460,8 +471,7 @@ impl Conn {
         }
         let wanted = self.tx_buffer(octets);
         let capacity = self.socket.as_ref().map_or(0, Socket::send_capacity);
-        let left = (self.shared.config.buffers_max + self.buffered)
-            .saturating_sub(self.shared.buffers.get());
+        let left = self.left_for(wanted);
         if wanted > capacity && self.is_idle() && self.shared.config.rx_buffer + wanted <= left {
             return self.make_socket(wanted);
         }

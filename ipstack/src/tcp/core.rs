@@ -14,10 +14,12 @@ use super::config::{MTU_MIN, TcpConfig};
 use super::conn::{Conn, SPARES_MAX, Shared, State, Tcb};
 use super::handle::ConnectionInfo;
 use super::handshake::HalfOpen;
+use super::hash_key::HashKey;
 use super::isn::Secrets;
 use super::limit::RateLimit;
 use super::listen::{Connection, Listeners, SharedService};
 use super::segment::{ACK, Outgoing, RST};
+use super::sender::SACK_RANGES_MAX;
 use super::seq::Seq;
 use super::slab::{Id, Slab};
 use super::sources::Sources;
@@ -106,6 +108,10 @@ impl Order {
     pub(super) fn pop(&mut self) -> Option<(Id, u32)> {
         self.queue.pop_front()
     }
+
+    fn first(&self) -> Option<(Id, u32)> {
+        self.queue.front().copied()
+    }
 }
 
 /// All of one worker's TCP.
@@ -149,15 +155,19 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(shared: Rc<Shared>, interfaces: SharedInterfaces, secrets: Secrets) -> Self {
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        interfaces: SharedInterfaces,
+        [isn, cookie, table, sources]: [HashKey; 4],
+    ) -> Self {
         let config = &shared.config;
         Self {
-            table: Table::new(secrets.table),
-            sources: Sources::new(secrets.sources),
+            table: Table::new(table),
+            sources: Sources::new(sources),
             resets: RateLimit::new(config.resets_per_second),
             challenges: RateLimit::new(config.resets_per_second),
             interfaces,
-            secrets,
+            secrets: Secrets::new([isn, cookie]),
             shared,
             engine: Engine::default(),
             flows: Slab::new(),
@@ -272,36 +282,50 @@ impl Core {
     /// Whether one more connection from the peer of `key` may be opened. When all places are
     /// taken, the connection idle for longest gives up its own.
     pub(super) fn has_room_for(&mut self, key: &Key, now: Duration, out: &mut Out<'_, '_>) -> bool {
+        self.may_have_room_for(key)
+            && (self.flows.len() < self.shared.config.connections_max || self.evict_idle(now, out))
+    }
+
+    /// Whether a SYN from the peer of `key` may be answered. No connection gives up its place for
+    /// it: whoever sent it need not be there.
+    pub(super) fn may_have_room_for(&mut self, key: &Key) -> bool {
         let shared = Rc::clone(&self.shared);
         let config = &shared.config;
         if self.sources.count(*key.remote.ip()) >= config.connections_per_source_max {
             shared.count(|c| c.refused_per_source += 1);
             return false;
         }
-        if self.flows.len() < config.connections_max || self.evict_idle(now, out) {
+        if self.flows.len() < config.connections_max || self.longest_idle().is_some() {
             return true;
         }
         shared.count(|c| c.refused_full += 1);
         false
     }
 
+    /// The connection idle for longest.
+    fn longest_idle(&mut self) -> Option<Id> {
+        while let Some((id, stamp)) = self.idle.first() {
+            let is_idle = self.flows.get_id(id).is_some_and(|flow| {
+                flow.idle_stamp == stamp && flow.attached && flow.conn.borrow().socket.is_none()
+            });
+            if is_idle {
+                return Some(id);
+            }
+            self.idle.pop();
+        }
+        None
+    }
+
     /// Resets the connection idle for longest; `false` when none is idle.
     fn evict_idle(&mut self, now: Duration, out: &mut Out<'_, '_>) -> bool {
-        while let Some((id, stamp)) = self.idle.pop() {
-            let Some(flow) = self.flows.get_id(id) else {
-                continue;
-            };
-            let conn = Rc::clone(&flow.conn);
-            if flow.idle_stamp != stamp || !flow.attached || conn.borrow().socket.is_some() {
-                continue;
-            }
-            self.shared.count(|c| c.evicted_idle += 1);
-            self.abort(id.index, ErrorKind::ConnectionAborted, now, out);
-            // Its place is free at once: what served it ends with it.
-            self.remove(id.index);
-            return true;
-        }
-        false
+        let Some(id) = self.longest_idle() else {
+            return false;
+        };
+        self.shared.count(|c| c.evicted_idle += 1);
+        self.abort(id.index, ErrorKind::ConnectionAborted, now, out);
+        // Its place is free at once: what served it ends with it.
+        self.remove(id.index);
+        true
     }
 
     /// Sends a reset and ends the connection.
@@ -565,7 +589,9 @@ pub(super) fn memory_max(config: &TcpConfig) -> usize {
     const TIMER: usize = 32;
     // A smoltcp socket in its set, its slot, the waker, an entry in the orders and queues.
     const SOCKET: usize = 1024;
-    let flow = size_of::<Flow>() + size_of::<Conn>() + SOCKET + ROW + TIMER;
+    // What the peer says it has, in a list that grows by doubling, and the count of its address.
+    const PEER: usize = 2 * SACK_RANGES_MAX * size_of::<(Seq, Seq)>() + 4 * 16;
+    let flow = size_of::<Flow>() + size_of::<Conn>() + SOCKET + PEER + ROW + TIMER;
     let half_open = size_of::<HalfOpen>() + 16 + ROW + TIMER;
     let time_wait = size_of::<TimeWait>() + 16 + ROW + TIMER;
     config.buffers_max

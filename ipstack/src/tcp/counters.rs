@@ -2,17 +2,22 @@
 
 /// Declares the counters once: field, RFC-style name, meaning.
 macro_rules! counters {
-    ($( $(#[$meta:meta])* $field:ident = $name:literal ),+ $(,)?) => {
+    ($( $(#[doc = $help:literal])+ $field:ident = $name:literal ),+ $(,)?) => {
         /// What one worker's TCP did.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct TcpCounters {
-            $( $(#[$meta])* pub $field: u64 ),+
+            $( $(#[doc = $help])+ pub $field: u64 ),+
         }
 
         impl TcpCounters {
             /// Names and values, in order.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [ $( ($name, self.$field) ),+ ].into_iter()
+            }
+
+            /// Names and what they mean, a sentence each, in the order of [`Self::iter`].
+            pub fn meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [ $( ($name, concat!($($help),+).trim_ascii()) ),+ ].into_iter()
             }
 
             /// Adds another worker's.

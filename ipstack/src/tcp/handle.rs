@@ -7,12 +7,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use dataplane::{IfIndex, SharedInterfaces};
+use zeroize::Zeroizing;
 
 use super::config::TcpConfig;
 use super::conn::{Shared, State};
 use super::core::Core;
 use super::counters::TcpCounters;
-use super::isn::Secrets;
+use super::hash_key::HashKey;
 use super::listen::{ListenError, Listener, Service};
 use super::wake::{Notify, WakeQueue};
 
@@ -98,8 +99,8 @@ impl Tcp {
         interfaces: SharedInterfaces,
         notify: Notify,
     ) -> Result<Self, RandomError> {
-        let mut octets = [0u8; 64];
-        getrandom::fill(&mut octets).map_err(RandomError)?;
+        let mut octets = Zeroizing::new([[0u8; 16]; 4]);
+        getrandom::fill(octets.as_flattened_mut()).map_err(RandomError)?;
         let shared = Rc::new(Shared {
             config: config.clamped(),
             counters: RefCell::default(),
@@ -107,7 +108,7 @@ impl Tcp {
             spares: RefCell::default(),
             wakes: WakeQueue::new(notify),
         });
-        let core = Core::new(Rc::clone(&shared), interfaces, Secrets::new(octets));
+        let core = Core::new(Rc::clone(&shared), interfaces, HashKey::split(&octets));
         Ok(Self {
             core: Rc::new(RefCell::new(core)),
             shared,

@@ -52,7 +52,7 @@ impl Core {
             self.reset_unknown(&key, segment, now, out);
             return Some(Drop::NoListener);
         }
-        if !self.has_room_for(&key, now, out) {
+        if !self.may_have_room_for(&key) {
             self.reset_unknown(&key, segment, now, out);
             return Some(Drop::Refused);
         }

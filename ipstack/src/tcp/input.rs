@@ -181,10 +181,6 @@ impl Core {
         if let Err(reason) = self.check(index, segment, &tcb, now, out) {
             return Some(reason);
         }
-        if segment.ack.before(tcb.una) {
-            self.shared.count(|c| c.old_acks_patched += 1);
-            patch_ack(packet, segment, tcb.una);
-        }
         if let Some(flow) = self.flows.get_mut(index)
             && segment.seq.within(tcb.rcv_nxt.back(1), rx_window + 1)
         {
@@ -200,6 +196,12 @@ impl Core {
         self.feed_held(index, now, out);
         let mut conn = conn.borrow_mut();
         conn.now = now;
+        // After what was held back, which may have made this one's acknowledgement old.
+        let una = conn.tcb.una;
+        if segment.len() > 0 && segment.ack.before(una) {
+            self.shared.count(|c| c.old_acks_patched += 1);
+            patch_ack(packet, segment, una);
+        }
         let blocks = if segment.tcp_header > TCP_HEADER {
             sack_blocks(packet, segment)
         } else {

@@ -2,11 +2,11 @@
 //!
 //! - Spec: RFC 6528 (sequence numbers), RFC 4987, section 3.6 (cookies).
 
-use siphasher::sip::SipHasher13;
 use std::fmt;
 use std::hash::Hasher;
 use std::time::Duration;
 
+use super::hash_key::HashKey;
 use super::segment::SynOptions;
 use super::seq::Seq;
 use super::table::Key;
@@ -22,32 +22,20 @@ const COOKIE_NO_WSCALE: u8 = 15;
 
 /// Secrets of one worker, drawn at start.
 pub(crate) struct Secrets {
-    isn: (u64, u64),
-    cookie: (u64, u64),
-    pub(crate) table: (u64, u64),
-    pub(crate) sources: (u64, u64),
+    isn: HashKey,
+    cookie: HashKey,
 }
 
 impl Secrets {
-    /// From 64 octets of the system's randomness.
-    pub(crate) fn new(octets: [u8; 64]) -> Self {
-        let word = |at: usize| {
-            let mut word = [0u8; 8];
-            word.copy_from_slice(&octets[at * 8..at * 8 + 8]);
-            u64::from_le_bytes(word)
-        };
-        Self {
-            isn: (word(0), word(1)),
-            cookie: (word(2), word(3)),
-            table: (word(4), word(5)),
-            sources: (word(6), word(7)),
-        }
+    /// Each for its own purpose.
+    pub(crate) fn new([isn, cookie]: [HashKey; 2]) -> Self {
+        Self { isn, cookie }
     }
 
     /// RFC 6528: a clock of 4 us ticks plus a keyed hash of the connection.
     pub(crate) fn isn(&self, key: &Key, now: Duration) -> Seq {
         let clock = now.as_micros() / 4;
-        Seq(low32(key.hash(self.isn))
+        Seq(low32(key.hash(&self.isn))
             .wrapping_add(low32(u64::try_from(clock & 0xffff_ffff).unwrap_or(0))))
     }
 
@@ -85,8 +73,8 @@ impl Secrets {
     }
 
     fn cookie_hash(&self, key: &Key, irs: Seq, data: u32, period: u64) -> u32 {
-        let mut hasher = SipHasher13::new_with_keys(self.cookie.0, self.cookie.1);
-        hasher.write_u64(key.hash(self.cookie));
+        let mut hasher = self.cookie.hasher();
+        hasher.write_u64(key.hash(&self.cookie));
         hasher.write_u64(u64::from(irs.0) << 32 | u64::from(data));
         hasher.write_u64(period);
         low32(hasher.finish()) & !0x7f
@@ -123,19 +111,19 @@ mod tests {
 
     #[test]
     fn numbers_differ_between_connections_and_grow_with_time() {
-        let secrets = Secrets::new(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+        let secrets = Secrets::new(HashKey::split(&[[1; 16], [2; 16]]));
         let at = Duration::from_secs(5);
         let first = secrets.isn(&key(1000), at);
         assert_ne!(first, secrets.isn(&key(1001), at));
         let later = secrets.isn(&key(1000), at + Duration::from_millis(1));
         assert_eq!(later.since(first), 250);
-        let other = Secrets::new([7; 64]);
+        let other = Secrets::new(HashKey::split(&[[7; 16], [2; 16]]));
         assert_ne!(first, other.isn(&key(1000), at));
     }
 
     #[test]
     fn a_cookie_says_what_the_syn_said_and_expires() {
-        let secrets = Secrets::new([3; 64]);
+        let secrets = Secrets::new(HashKey::split(&[[3; 16], [4; 16]]));
         let irs = Seq(0xfeed_0001);
         let now = Duration::from_secs(100);
         let options = SynOptions {

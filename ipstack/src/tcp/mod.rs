@@ -16,6 +16,7 @@ mod core;
 mod counters;
 mod handle;
 mod handshake;
+mod hash_key;
 mod input;
 mod isn;
 mod limit;

@@ -2,28 +2,29 @@
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::net::Ipv4Addr;
+
+use super::hash_key::HashKey;
 
 /// Connections per source address. It has an entry per address with a connection, so the bound on
 /// connections is its own.
 #[derive(Debug)]
 pub(crate) struct Sources {
     rows: HashTable<(Ipv4Addr, u32)>,
-    keys: (u64, u64),
+    hash_key: HashKey,
 }
 
 impl Sources {
-    pub(crate) fn new(keys: (u64, u64)) -> Self {
+    pub(crate) fn new(hash_key: HashKey) -> Self {
         Self {
             rows: HashTable::new(),
-            keys,
+            hash_key,
         }
     }
 
-    fn hash(address: Ipv4Addr, keys: (u64, u64)) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(keys.0, keys.1);
+    fn hash(address: Ipv4Addr, key: &HashKey) -> u64 {
+        let mut hasher = key.hasher();
         hasher.write_u32(address.to_bits());
         hasher.finish()
     }
@@ -31,17 +32,17 @@ impl Sources {
     pub(crate) fn count(&self, address: Ipv4Addr) -> usize {
         let row = self
             .rows
-            .find(Self::hash(address, self.keys), |row| row.0 == address);
+            .find(Self::hash(address, &self.hash_key), |row| row.0 == address);
         row.map_or(0, |row| row.1 as usize)
     }
 
     pub(crate) fn add(&mut self, address: Ipv4Addr) {
-        let keys = self.keys;
+        let key = &self.hash_key;
         self.rows
             .entry(
-                Self::hash(address, keys),
+                Self::hash(address, key),
                 |row| row.0 == address,
-                |row| Self::hash(row.0, keys),
+                |row| Self::hash(row.0, key),
             )
             .or_insert((address, 0))
             .get_mut()
@@ -49,11 +50,11 @@ impl Sources {
     }
 
     pub(crate) fn remove(&mut self, address: Ipv4Addr) {
-        let keys = self.keys;
+        let key = &self.hash_key;
         let entry = self.rows.entry(
-            Self::hash(address, keys),
+            Self::hash(address, key),
             |row| row.0 == address,
-            |row| Self::hash(row.0, keys),
+            |row| Self::hash(row.0, key),
         );
         if let Entry::Occupied(mut row) = entry {
             row.get_mut().1 -= 1;
@@ -68,9 +69,14 @@ impl Sources {
 mod tests {
     use super::*;
 
+    fn hash_key() -> HashKey {
+        let [key] = HashKey::split(&[[1; 16]]);
+        key
+    }
+
     #[test]
     fn an_address_without_connections_takes_no_room() {
-        let mut sources = Sources::new((1, 2));
+        let mut sources = Sources::new(hash_key());
         let address = Ipv4Addr::new(10, 0, 0, 1);
         sources.add(address);
         sources.add(address);

@@ -3,11 +3,12 @@
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::net::SocketAddrV4;
 
 use dataplane::IfIndex;
+
+use super::hash_key::HashKey;
 
 /// What tells connections apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +19,10 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// The hash under `keys`.
+    /// The hash under `key`.
     #[inline]
-    pub(crate) fn hash(&self, keys: (u64, u64)) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(keys.0, keys.1);
+    pub(crate) fn hash(&self, key: &HashKey) -> u64 {
+        let mut hasher = key.hasher();
         let addresses =
             u64::from(self.remote.ip().to_bits()) << 32 | u64::from(self.local.ip().to_bits());
         let rest = u64::from(self.remote.port()) << 32
@@ -51,23 +52,23 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: HashTable<Row>,
-    keys: (u64, u64),
+    hash_key: HashKey,
     /// Counts changes, so that a lookup made ahead of time can be known to be stale.
     version: u64,
 }
 
 impl Table {
-    pub(crate) fn new(keys: (u64, u64)) -> Self {
+    pub(crate) fn new(hash_key: HashKey) -> Self {
         Self {
             rows: HashTable::new(),
-            keys,
+            hash_key,
             version: 0,
         }
     }
 
     #[inline]
     pub(crate) fn hash(&self, key: &Key) -> u64 {
-        key.hash(self.keys)
+        key.hash(&self.hash_key)
     }
 
     #[inline]
@@ -85,11 +86,10 @@ impl Table {
     /// Leads `key` to `place`, in place of where it led.
     pub(crate) fn set(&mut self, key: Key, place: Place) {
         self.version += 1;
-        let keys = self.keys;
         let entry = self.rows.entry(
-            key.hash(keys),
+            key.hash(&self.hash_key),
             |row| row.key == key,
-            |row| row.key.hash(keys),
+            |row| row.key.hash(&self.hash_key),
         );
         match entry {
             Entry::Occupied(mut row) => row.get_mut().place = place,

@@ -3,25 +3,27 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
-#[cfg(feature = "demo")]
 use std::path::Path;
 #[cfg(feature = "demo")]
 use std::process::Command;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Parser as _;
 use runtime::args::{Action, Args, Check, Ctl, Ready, Source};
+use runtime::capture::folder::CaptureFolder;
 use runtime::cli::listen::{self, Listener};
 use runtime::cli::operator::Operator;
 use runtime::cli::server::Server;
-use runtime::config::{Log, LogFormat, LogLevel};
+use runtime::config::LogFormat;
+use runtime::limits::Limits;
 use runtime::ready::{self, ReadyFile, ReadyFileError};
+use runtime::sandbox::{Landlock, Sandbox, SandboxError};
+use runtime::sockets::SocketSource;
 use runtime::words::Word;
-use runtime::{Event, Prepared, Runtime, ctl, privileges};
+use runtime::{Event, Prepared, Runtime, access_log, ctl, launch, log, metrics, privileges};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing_subscriber::filter::LevelFilter;
 
 /// Exit status for what the caller can mend: a wrong configuration, a missing right.
 const BAD_INPUT: u8 = 2;
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Action::Demo(demo) => demonstrate(demo.keep),
         Action::Check(check) => self::check(&check),
+        Action::OpenSockets(args) => {
+            complain(&launch::open_sockets(args.count, args.user, &args.command))
+        }
         Action::Ctl(ctl) => control(&ctl),
         Action::Ready(ready) => look_whether_ready(&ready),
         Action::Completions(completions) => printed(completions.print(&mut io::stdout())),
@@ -73,11 +78,21 @@ fn serve(source: &Source) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return complain(&error),
     };
-    log_to_stderr(loaded.config.log);
+    let started = SystemTime::now();
+    if let Some(format) = source.print_limits {
+        let limits = Limits::of(&loaded.config, &source.tcp());
+        return printed(match format {
+            LogFormat::Text => write!(io::stdout(), "{limits}"),
+            LogFormat::Json => writeln!(io::stdout(), "{}", limits.to_json()),
+        });
+    }
+    let limit = log::to_stderr(loaded.config.log);
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
     let cli_listen = loaded.config.cli_listen.clone();
+    let capture_dir = loaded.config.capture_dir.clone();
+    let mut sandbox = source.sandbox(&loaded.config);
     let ready_file = match source
         .ready_file
         .as_deref()
@@ -87,10 +102,19 @@ fn serve(source: &Source) -> ExitCode {
         Ok(ready_file) => ready_file,
         Err(error) => return complain(&error),
     };
-    let prepared = match Prepared::open(loaded.config) {
+    let (metrics_listen, access_log) = (
+        loaded.config.metrics_listen,
+        loaded.config.access_log.clone(),
+    );
+    let sockets = match SocketSource::find(&source.packet_fd, &loaded.config) {
+        Ok(sockets) => sockets,
+        Err(error) => return complain(&error),
+    };
+    let mut prepared = match Prepared::open_with(loaded.config, sockets) {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };
+    *prepared.tcp() = source.tcp();
     // Before privileges are given up, which the folder may ask for.
     let listener = match cli_listen {
         None => default_listener(),
@@ -98,6 +122,25 @@ fn serve(source: &Source) -> ExitCode {
             Ok(listener) => Some(listener),
             Err(error) => return complain(&error),
         },
+    };
+    // It may be another user's that root may read, so before as well.
+    if let Some(path) = capture_folder(capture_dir.as_deref(), listener.as_ref()) {
+        match CaptureFolder::open(path) {
+            Ok(folder) => {
+                sandbox.make_in(path);
+                prepared.capture_in(folder);
+            }
+            Err(error) if capture_dir.is_some() => return complain(&error),
+            Err(error) => tracing::info!("no captures: {}", sentence(&error)),
+        }
+    }
+    let metrics_listen = match metrics_listen.map(metrics::Listener::bind).transpose() {
+        Ok(listener) => listener,
+        Err(error) => return complain(&error),
+    };
+    let access_log = match access_log.as_deref().map(access_log::open).transpose() {
+        Ok(opened) => opened,
+        Err(error) => return complain(&error),
     };
     if let Err(error) = privileges::give_up() {
         return complain(&error);
@@ -107,21 +150,93 @@ fn serve(source: &Source) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(&error),
     };
+    if let Err(error) = confine(source, sandbox, listener.as_ref()) {
+        return complain(&error);
+    }
+    let access_log = match access_log.map(access_log::Opened::start).transpose() {
+        Ok(writer) => writer,
+        Err(error) => return complain(&error),
+    };
+    if let Some(writer) = &access_log {
+        prepared.tell_requests(writer.queue());
+    }
     let runtime = match prepared.start() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
     };
+    let sources = metrics::Sources {
+        started,
+        access_log: access_log.as_ref().map(access_log::Writer::queue),
+        limit: limit.clone(),
+    };
+    let sockets = (listener, metrics_listen);
+    let code = attend(runtime, sockets, sources, (signals, source, ready_file));
+    drop(access_log); // the last lines
+    limit.report();
+    code
+}
+
+/// Where captures are written: where it was said, else in the operator socket's folder.
+fn capture_folder<'a>(named: Option<&'a Path>, listener: Option<&'a Listener>) -> Option<&'a Path> {
+    let path = named.or_else(|| listener?.path().parent())?;
+    // The socket's folder is the current one when its path is only a name.
+    let is_here = path.as_os_str().is_empty();
+    Some(if is_here { Path::new(".") } else { path })
+}
+
+/// Starts to follow the signals and the dataplane, and those who ask about it, until the end.
+fn attend(
+    runtime: Runtime,
+    (listener, metrics_listen): (Option<Listener>, Option<metrics::Listener>),
+    sources: metrics::Sources,
+    (signals, source, ready_file): (Signals, &Source, Option<ReadyFile>),
+) -> ExitCode {
+    let limit = sources.limit.clone();
     let operators = listener.map(|listener| {
         let path = listener.path().display().to_string();
         tracing::info!("operators: dataplane ctl -s {path}");
         Operator::new(runtime.controller().clone())
             .and_then(|operator| Server::start(listener, operator))
     });
-    match operators.transpose() {
-        // Operators are served until the end of this.
-        Ok(_operators) => follow(runtime, signals, source, ready_file),
-        Err(error) => complain(&error),
+    let scrapers = metrics_listen.map(|listener| {
+        tracing::info!("metrics: http://{}/metrics", listener.address()?);
+        metrics::Server::start(listener, runtime.controller().clone(), sources)
+    });
+    match (operators.transpose(), scrapers.transpose()) {
+        // Operators and scrapers are served until the end of this.
+        (Ok(_operators), Ok(_scrapers)) => follow(runtime, signals, source, ready_file, &limit),
+        (Err(error), _) | (_, Err(error)) => complain(&error),
     }
+}
+
+/// Leaves the running server what it needs, and says so when that is more than usual.
+fn confine(
+    source: &Source,
+    mut sandbox: Sandbox,
+    listener: Option<&Listener>,
+) -> Result<(), SandboxError> {
+    if source.no_sandbox {
+        tracing::warn!(
+            "--no-sandbox: whoever takes over this process has every system call and file of its \
+             user"
+        );
+        return Ok(());
+    }
+    if let Some(folder) = listener.and_then(|listener| listener.path().parent()) {
+        sandbox.make_in(folder); // to remove the socket in the end
+    }
+    if let Ok(program) = std::env::current_exe() {
+        sandbox.read(&program); // for the backtrace of a panic
+    }
+    match sandbox.confine()?.landlock {
+        Landlock::Full => tracing::debug!("confined by seccomp and Landlock"),
+        Landlock::Partial => tracing::debug!("confined by seccomp and by what Landlock has here"),
+        Landlock::Missing => tracing::info!(
+            "confined by seccomp; this kernel has no Landlock, so only permissions keep this \
+             process from other files"
+        ),
+    }
+    Ok(())
 }
 
 /// The operator socket where nobody said where; none, if it can be nowhere.
@@ -173,7 +288,9 @@ fn follow(
     mut signals: Signals,
     source: &Source,
     mut ready_file: Option<ReadyFile>,
+    limit: &log::Limit,
 ) -> ExitCode {
+    let window = crossbeam_channel::tick(log::WINDOW);
     let (tell_signal, told) = crossbeam_channel::unbounded();
     let handle = signals.handle();
     let listener = std::thread::spawn(move || {
@@ -192,6 +309,7 @@ fn follow(
                 tracing::info!("{name}: finishing what is being served");
                 break ExitCode::SUCCESS;
             }
+            recv(window) -> _ => limit.report(),
             recv(runtime.events()) -> event => match event {
                 Ok(Event::Waiting(what)) => tracing::warn!("{what}"),
                 Ok(Event::Notice(what)) => tracing::warn!("{what}"),
@@ -271,26 +389,6 @@ fn reload(runtime: &Runtime, source: &Source) {
     match outcome {
         Ok(()) => tracing::info!("SIGHUP: the configuration was read and applied"),
         Err(why) => tracing::error!("SIGHUP: nothing was changed: {why}"),
-    }
-}
-
-fn log_to_stderr(log: Log) {
-    let level = match log.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr);
-    match log.format {
-        LogFormat::Text => {
-            let ansi = io::IsTerminal::is_terminal(&io::stderr());
-            builder.with_target(false).with_ansi(ansi).init();
-        }
-        LogFormat::Json => builder.json().init(),
     }
 }
 

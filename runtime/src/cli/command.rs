@@ -11,6 +11,7 @@ use ipstack::ping::DATA_MAX;
 use super::http::Parts;
 use super::ping::{REPEAT_MAX, Request, SIZE_DEFAULT};
 use super::trace::SHOWN_DEFAULT;
+use crate::capture;
 use crate::config::{decimal, ipv4};
 use crate::startup_conf;
 use crate::trace::PACKETS_MAX;
@@ -41,6 +42,10 @@ pub enum Command {
         /// So many, in each worker.
         count: u32,
     },
+    /// Capture packets into a file.
+    Capture(capture::Order),
+    /// End the capture.
+    CaptureEnd,
     /// List the commands.
     Help,
     /// Close the connection.
@@ -59,7 +64,12 @@ pub enum Show {
     /// `show runtime`.
     Runtime,
     /// `show errors`, `show node counters`.
-    Errors,
+    Errors {
+        /// Of these interfaces, or of all.
+        names: Vec<String>,
+        /// By interface.
+        verbose: bool,
+    },
     /// `show ip neighbors`, on this interface or on all.
     IpNeighbors(Option<String>),
     /// `show ip fib`.
@@ -81,8 +91,15 @@ pub enum Show {
     Threads,
     /// `show config`.
     Config(ConfigFormat),
-    /// `show trace`: this many packets of each worker.
-    Trace(u32),
+    /// `show trace`.
+    Trace {
+        /// This many packets of each worker.
+        max: u32,
+        /// Those that came to this node; `None`: all.
+        node: Option<String>,
+    },
+    /// `pcap trace status`.
+    Capture,
 }
 
 /// Languages of `show config`.
@@ -146,6 +163,36 @@ fn interfaces(cursor: &mut Cursor<'_, '_>, what: fn(Vec<String>) -> Show) -> Res
         what: what(names),
         json,
     })
+}
+
+fn errors(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
+    let verbose = cursor.keyword("verbose", "on which interface");
+    let mut command = interfaces(cursor, |names| Show::Errors {
+        names,
+        verbose: false,
+    })?;
+    if let Command::Show {
+        what: Show::Errors { verbose: shown, .. },
+        ..
+    } = &mut command
+    {
+        *shown = verbose;
+    }
+    Ok(command)
+}
+
+fn show_trace(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
+    let (mut max, mut node) = (SHOWN_DEFAULT, None);
+    loop {
+        match cursor.choice(&[
+            ("max", "how many", true),
+            ("node", "which came to it", false),
+        ]) {
+            Some(true) => max = cursor.value(&PACKETS)?,
+            Some(false) => node = Some(cursor.value(&NODE)?),
+            None => return Ok(plain(Show::Trace { max, node }, cursor)),
+        }
+    }
 }
 
 fn session(cursor: &mut Cursor<'_, '_>) -> Command {
@@ -253,6 +300,101 @@ fn ping(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
     }
 }
 
+const CAPTURE_PACKETS: Kind<u64> = Kind {
+    name: "<n>",
+    what: "a number of packets",
+    parse: |word| match decimal(word) {
+        Some(n) if (1..=capture::PACKETS_MAX).contains(&n) => Ok(n),
+        _ => Err(format!("1 to {} is possible", capture::PACKETS_MAX)),
+    },
+};
+
+const SNAPLEN: Kind<u32> = Kind {
+    name: "<octets>",
+    what: "a number of octets",
+    parse: |word| match decimal(word).and_then(|n| u32::try_from(n).ok()) {
+        Some(n) if (capture::SNAPLEN_MIN..=capture::SNAPLEN_MAX).contains(&n) => Ok(n),
+        _ => Err(format!(
+            "{} to {} is possible",
+            capture::SNAPLEN_MIN,
+            capture::SNAPLEN_MAX
+        )),
+    },
+};
+
+const CAPTURED_INTERFACE: Kind<Option<String>> = Kind {
+    name: "<interface>|any",
+    what: "an interface such as host-macvlan0.123, or any",
+    parse: |word| Ok((word != "any").then(|| word.to_owned())),
+};
+
+const CAPTURE_FILE: Kind<String> = Kind {
+    name: "<file>",
+    what: "a file's name, without a folder",
+    parse: |word| Ok(word.to_owned()),
+};
+
+fn capture(cursor: &mut Cursor<'_, '_>) -> Result<Command, Stop> {
+    #[derive(Clone, Copy)]
+    enum Key {
+        Off,
+        Status,
+        Rx,
+        Tx,
+        Drop,
+        Max,
+        Interface,
+        File,
+        Octets,
+    }
+    let mut kinds = capture::Kinds::default();
+    let (mut packets, mut snaplen) = (capture::PACKETS_DEFAULT, capture::SNAPLEN_MAX);
+    let (mut interface, mut file) = (None, None);
+    let mut key = cursor.choice(&[
+        ("off", "end the capture", Key::Off),
+        ("status", "how it is", Key::Status),
+    ]);
+    loop {
+        key = key.or_else(|| {
+            cursor.choice(&[
+                ("rx", "received packets", Key::Rx),
+                ("tx", "transmitted packets", Key::Tx),
+                ("drop", "dropped packets, with the reason", Key::Drop),
+                ("max", "how many", Key::Max),
+                ("intfc", "of which interface", Key::Interface),
+                ("interface", "", Key::Interface),
+                ("file", "where to", Key::File),
+                ("max-bytes-per-pkt", "octets of each", Key::Octets),
+            ])
+        });
+        match key.take() {
+            Some(Key::Off) => return Ok(Command::CaptureEnd),
+            Some(Key::Status) => return Ok(plain(Show::Capture, cursor)),
+            Some(Key::Rx) => kinds.rx = true,
+            Some(Key::Tx) => kinds.tx = true,
+            Some(Key::Drop) => kinds.drop = true,
+            Some(Key::Max) => packets = cursor.value(&CAPTURE_PACKETS)?,
+            Some(Key::Interface) => interface = cursor.value(&CAPTURED_INTERFACE)?,
+            Some(Key::File) => file = Some(cursor.value(&CAPTURE_FILE)?),
+            Some(Key::Octets) => snaplen = cursor.value(&SNAPLEN)?,
+            None => break,
+        }
+    }
+    if kinds == capture::Kinds::default() {
+        return Err(cursor.missing("what to capture (rx, tx or drop)"));
+    }
+    let Some(file) = file else {
+        return Err(cursor.missing("where to capture to (file NAME)"));
+    };
+    Ok(Command::Capture(capture::Order {
+        kinds,
+        packets,
+        snaplen,
+        interface,
+        file,
+    }))
+}
+
 /// The commands that are not about the configuration.
 pub const COMMANDS: &[Entry<Command>] = &[
     Entry {
@@ -281,15 +423,15 @@ pub const COMMANDS: &[Entry<Command>] = &[
     },
     Entry {
         path: &["show", "errors"],
-        usage: "[json]",
-        help: "why packets were dropped",
-        parse: |cursor| Ok(plain(Show::Errors, cursor)),
+        usage: "[verbose] [<interface>...] [json]",
+        help: "why packets were dropped; verbose: on which interface",
+        parse: errors,
     },
     Entry {
         path: &["show", "node", "counters"],
-        usage: "[json]",
+        usage: "[verbose] [<interface>...] [json]",
         help: "why packets were dropped; the same as show errors",
-        parse: |cursor| Ok(plain(Show::Errors, cursor)),
+        parse: errors,
     },
     Entry {
         path: &["show", "ip", "neighbors"],
@@ -378,16 +520,18 @@ pub const COMMANDS: &[Entry<Command>] = &[
     },
     Entry {
         path: &["show", "trace"],
-        usage: "[max <n>] [json]",
-        help: "the traced packets, node by node, of each worker the first 50",
-        parse: |cursor| {
-            let max = if cursor.keyword("max", "how many") {
-                cursor.value(&PACKETS)?
-            } else {
-                SHOWN_DEFAULT
-            };
-            Ok(plain(Show::Trace(max), cursor))
-        },
+        usage: "[max <n>] [node <node>] [json]",
+        help: "the traced packets, node by node, of each worker the first 50; with a node, those \
+               that came to it",
+        parse: show_trace,
+    },
+    Entry {
+        path: &["pcap", "trace"],
+        usage: "off|status [json]|[rx] [tx] [drop] [max <n>] [intfc <interface>|any] \
+                [max-bytes-per-pkt <octets>] file <file>",
+        help: "capture packets into a pcapng file for tcpdump or Wireshark, 1000 if nothing is said; \
+               the file is made in the folder of --capture-dir",
+        parse: capture,
     },
     Entry {
         path: &["clear", "trace"],
@@ -451,3 +595,6 @@ pub fn tree() -> &'static Tree<Command> {
         LazyLock::new(|| Tree::new(COMMANDS).with(startup_conf::COMMANDS, Command::Edit));
     &TREE
 }
+
+#[cfg(test)]
+mod tests;

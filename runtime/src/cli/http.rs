@@ -50,6 +50,35 @@ pub struct CachedFile {
     pub age: f64,
 }
 
+/// What half, and 99 of 100, took at most, in seconds, to the width of a histogram's bucket;
+/// nothing while nothing was measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Quantiles {
+    /// The median.
+    pub p50: Option<f64>,
+    /// The 99th percentile.
+    pub p99: Option<f64>,
+}
+
+impl Quantiles {
+    fn of(latency: &http_static::Latency) -> Self {
+        let quantile = |share| latency.quantile(share).map(|time| time.as_secs_f64());
+        Self {
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+        }
+    }
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(p50), Some(p99)) = (self.p50, self.p99) else {
+            return f.write_str("p50 - p99 -");
+        };
+        write!(f, "p50 {:.4} ms p99 {:.4} ms", p50 * 1e3, p99 * 1e3)
+    }
+}
+
 /// One server.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,6 +113,10 @@ pub struct HttpRow {
     pub octets_in: u64,
     /// Octets written to clients.
     pub octets_out: u64,
+    /// Seconds from a request's head to the first octet of its response handed to TCP.
+    pub first_octet: Quantiles,
+    /// Seconds from a request's head to the last octet handed to TCP.
+    pub request_duration: Quantiles,
     /// Cached files, if asked for.
     pub files: Vec<CachedFile>,
     /// Connections, if asked for.
@@ -148,6 +181,8 @@ fn row(snapshot: &Snapshot, http: &HttpSnapshot, parts: Parts) -> HttpRow {
         timeouts: stats.timeouts,
         octets_in: stats.octets_received,
         octets_out: stats.octets_sent,
+        first_octet: Quantiles::of(&stats.first_octet),
+        request_duration: Quantiles::of(&stats.whole),
         files: if parts.verbose {
             files.collect()
         } else {
@@ -193,6 +228,11 @@ impl fmt::Display for HttpTable {
                     f,
                     "  connections {} active {} octets in {} out {}",
                     row.connections, row.active, row.octets_in, row.octets_out
+                )?;
+                writeln!(
+                    f,
+                    "  first octet {} request {}",
+                    row.first_octet, row.request_duration
                 )?;
             }
             if all || cache {

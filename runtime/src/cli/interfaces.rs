@@ -54,7 +54,7 @@ pub struct AddressRow {
 pub struct AddressTable(pub Vec<AddressRow>);
 
 /// VPP's interface that is always there, number 0 and down.
-const LOCAL0: &str = "local0";
+pub(super) const LOCAL0: &str = "local0";
 
 /// Every configured interface with its port, by name.
 pub(super) fn all(snapshot: &Snapshot) -> BTreeMap<&str, (&PortSnapshot, &PlannedInterface)> {
@@ -67,12 +67,19 @@ pub(super) fn all(snapshot: &Snapshot) -> BTreeMap<&str, (&PortSnapshot, &Planne
         .collect()
 }
 
-/// The counters of all workers of all ports, less `since`.
-pub(super) fn interface_counters(
-    snapshot: &Snapshot,
-    since: &Baseline,
-    index: IfIndex,
-) -> InterfaceCounters {
+/// The drops of all workers of all ports by interface, less `since`; those of number 0 are of no
+/// interface that exists.
+fn drops(snapshot: &Snapshot, since: &Baseline) -> BTreeMap<IfIndex, u64> {
+    let mut sums = BTreeMap::new();
+    let workers = snapshot.ports.iter().flat_map(|port| &port.workers);
+    for drop in workers.flat_map(|worker| since.drops(worker)) {
+        *sums.entry(drop.interface).or_default() += drop.count;
+    }
+    sums
+}
+
+/// The traffic of all workers of all ports, less `since`.
+fn traffic(snapshot: &Snapshot, since: &Baseline, index: IfIndex) -> InterfaceCounters {
     let at = usize::from(index.0);
     let mut sum = InterfaceCounters::default();
     for worker in snapshot.ports.iter().flat_map(|port| &port.workers) {
@@ -88,12 +95,11 @@ pub(super) fn interface_counters(
         sum.rx_bytes += less(now.rx_bytes, before.rx_bytes);
         sum.tx_packets += less(now.tx_packets, before.tx_packets);
         sum.tx_bytes += less(now.tx_bytes, before.tx_bytes);
-        sum.drops += less(now.drops, before.drops);
     }
     sum
 }
 
-fn is_wanted(wanted: &[String], name: &str) -> bool {
+pub(super) fn is_wanted(wanted: &[String], name: &str) -> bool {
     wanted.is_empty() || wanted.iter().any(|one| one == name)
 }
 
@@ -101,6 +107,8 @@ impl InterfaceTable {
     /// The interfaces called `wanted`, or all; counters since `since`.
     pub fn of(snapshot: &Snapshot, since: &Baseline, wanted: &[String]) -> Self {
         let mut rows = Vec::new();
+        let drops = drops(snapshot, since);
+        let drops = |index| drops.get(&index).copied().unwrap_or(0);
         for (name, (port, interface)) in all(snapshot) {
             if !is_wanted(wanted, name) {
                 continue;
@@ -109,13 +117,13 @@ impl InterfaceTable {
                 let mut known = worker.interfaces.iter();
                 known.find(|(index, _)| *index == interface.index)
             });
-            let sum = interface_counters(snapshot, since, interface.index);
+            let sum = traffic(snapshot, since, interface.index);
             let mut counters = vec![
                 ("rx packets", sum.rx_packets),
                 ("rx bytes", sum.rx_bytes),
                 ("tx packets", sum.tx_packets),
                 ("tx bytes", sum.tx_bytes),
-                ("drops", sum.drops),
+                ("drops", drops(interface.index)),
             ];
             if name == port.plan.port.name {
                 let less = since.kernel_drops(port);
@@ -141,7 +149,10 @@ impl InterfaceTable {
                 up: false,
                 running: false,
                 mtu: 0,
-                counters: Vec::new(),
+                counters: match drops(IfIndex(0)) {
+                    0 => Vec::new(),
+                    drops => vec![("drops", drops)],
+                },
             });
         }
         rows.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,11 +1,13 @@
 //! `show runtime`, `show errors`, `show vlib graph`.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use dataplane::counters::NodeCounters;
 use dataplane::graph::NodeInfo;
 use serde::Serialize;
 
+use super::interfaces::{LOCAL0, all, is_wanted};
 use super::operator::Baseline;
 use super::table::{center, exponent, left, right, seconds};
 use crate::snapshot::{Snapshot, WorkerSnapshot};
@@ -65,12 +67,21 @@ pub struct ErrorRow {
     pub node: String,
     /// For this reason.
     pub reason: String,
+    /// How many of them on which interface; `local0` stands for those that are no more.
+    #[serde(serialize_with = "super::table::as_object")]
+    pub interfaces: Vec<(String, u64)>,
 }
 
 /// `show errors`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct ErrorTable(pub Vec<ErrorRow>);
+pub struct ErrorTable {
+    /// In the order of the graph.
+    pub rows: Vec<ErrorRow>,
+    /// Show the interfaces too.
+    #[serde(skip)]
+    pub verbose: bool,
+}
 
 /// A node and where it leads.
 #[derive(Clone, Debug, Serialize)]
@@ -240,70 +251,117 @@ impl fmt::Display for RuntimeTable {
 }
 
 impl ErrorTable {
-    /// Why frames were dropped since `since`, over all workers, in the order of the graph. What
-    /// the kernel and the rings lost comes first.
-    pub fn of(snapshot: &Snapshot, since: &Baseline) -> Self {
+    /// Why frames were dropped since `since`, over all workers, in the order of the graph: on the
+    /// interfaces called `wanted`, or on all. What the kernel and the rings lost comes first.
+    pub fn of(snapshot: &Snapshot, since: &Baseline, wanted: &[String]) -> Self {
         let mut rows: Vec<ErrorRow> = Vec::new();
-        let mut add = |count: u64, node: &str, reason: &str| {
-            if count == 0 {
+        let mut add = |count: u64, node: &str, reason: &str, interface: &str| {
+            if count == 0 || !is_wanted(wanted, interface) {
                 return;
             }
-            match rows
-                .iter_mut()
-                .find(|row| row.node == node && row.reason == reason)
-            {
-                Some(row) => row.count += count,
-                None => rows.push(ErrorRow {
-                    count,
+            let known = rows
+                .iter()
+                .position(|row| row.node == node && row.reason == reason);
+            let at = known.unwrap_or_else(|| {
+                rows.push(ErrorRow {
+                    count: 0,
                     node: node.to_owned(),
                     reason: reason.to_owned(),
-                }),
+                    interfaces: Vec::new(),
+                });
+                rows.len() - 1
+            });
+            let Some(row) = rows.get_mut(at) else { return };
+            row.count += count;
+            let mut own = row.interfaces.iter_mut();
+            match own.find(|(known, _)| known == interface) {
+                Some((_, sum)) => *sum += count,
+                None => row.interfaces.push((interface.to_owned(), count)),
             }
         };
         for port in &snapshot.ports {
-            add(since.kernel_drops(port), "kernel", "receive ring full");
+            let name = &port.plan.port.name;
+            add(
+                since.kernel_drops(port),
+                "kernel",
+                "receive ring full",
+                name,
+            );
             for worker in &port.workers {
                 let (rx, tx) = since.rings(worker);
-                add(rx.holes, "af-packet-input", "given up by the kernel");
-                add(rx.malformed, "af-packet-input", "malformed");
-                add(tx.wrong_format, "af-packet-output", "refused by the kernel");
-            }
-        }
-        for worker in snapshot.ports.iter().flat_map(|port| &port.workers) {
-            for (info, counters) in nodes(worker, since) {
-                for (reason, count) in info.drops.iter().zip(&counters.drops) {
-                    add(*count, info.name, reason);
-                }
+                add(rx.holes, "af-packet-input", "given up by the kernel", name);
+                add(rx.malformed, "af-packet-input", "malformed", name);
                 add(
-                    counters.leaked,
-                    info.name,
-                    "leaked (a defect; please report it)",
+                    tx.wrong_format,
+                    "af-packet-output",
+                    "refused by the kernel",
+                    name,
                 );
             }
         }
-        Self(rows)
+        let names: BTreeMap<_, _> = all(snapshot)
+            .into_iter()
+            .map(|(name, (_, interface))| (interface.index, name))
+            .collect();
+        for port in &snapshot.ports {
+            for worker in &port.workers {
+                let mut drops = since.drops(worker);
+                drops.sort_by_key(|drop| (drop.node, drop.reason, drop.interface));
+                for drop in drops {
+                    let info = worker.nodes.get(drop.node);
+                    let reason = info.and_then(|info| info.drops.get(drop.reason));
+                    let name = names.get(&drop.interface).unwrap_or(&LOCAL0);
+                    if let (Some(info), Some(reason)) = (info, reason) {
+                        add(drop.count, info.name, reason, name);
+                    }
+                }
+                for (info, counters) in nodes(worker, since) {
+                    let reason = "leaked (a defect; please report it)";
+                    add(counters.leaked, info.name, reason, &port.plan.port.name);
+                }
+            }
+        }
+        Self {
+            rows,
+            verbose: false,
+        }
     }
 }
 
 impl fmt::Display for ErrorTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
+        let head = format!(
             "{}{}{}{}",
             center("Count", 10),
             center("Node", 28),
             center("Reason", 36),
             center("Severity", 9)
-        )?;
-        for row in &self.0 {
-            writeln!(
+        );
+        if self.verbose {
+            writeln!(f, "{head}{}", center("Interface", 32))?;
+        } else {
+            writeln!(f, "{head}")?;
+        }
+        let line = |f: &mut fmt::Formatter<'_>, row: &ErrorRow, count: u64| {
+            write!(
                 f,
                 "{}{}{}{}",
-                right(row.count, 10),
+                right(count, 10),
                 center(&row.node, 28),
                 center(&row.reason, 36),
                 center("error", 9)
-            )?;
+            )
+        };
+        for row in &self.rows {
+            if !self.verbose {
+                line(f, row, row.count)?;
+                writeln!(f)?;
+                continue;
+            }
+            for (interface, count) in &row.interfaces {
+                line(f, row, *count)?;
+                writeln!(f, "{}", left(interface, 32))?;
+            }
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use af_packet::{KernelCounters, RxCounters, TxCounters};
-use dataplane::counters::Counters;
+use dataplane::IfIndex;
+use dataplane::counters::{Counters, InterfaceDrop};
 
 use super::command::{self, Clear, Command, ConfigFormat, Show};
 use super::hardware::HardwareTable;
@@ -16,6 +17,7 @@ use super::http::HttpTable;
 use super::interfaces::{AddressTable, InterfaceTable};
 use super::ip::{NeighborTable, RouteTable};
 use super::nodes::{ErrorTable, GraphTable, RuntimeTable};
+use super::pcap::{self, StatusTable};
 use super::ping::Ping;
 use super::session::SessionTable;
 use super::system::{ThreadTable, Version};
@@ -27,6 +29,7 @@ use crate::controller::Controller;
 use crate::notify::Notify;
 use crate::snapshot::{PortSnapshot, Snapshot, WorkerSnapshot};
 use crate::startup_conf;
+use crate::trace::PACKETS_MAX;
 use crate::words::Word;
 
 /// The answer to a command.
@@ -81,6 +84,7 @@ struct Mark {
     uptime: Duration,
     turns: u64,
     counters: Counters,
+    drops: Vec<InterfaceDrop>,
     kernel: KernelCounters,
     rx: RxCounters,
     tx: TxCounters,
@@ -94,6 +98,7 @@ impl Baseline {
             uptime: worker.uptime,
             turns: worker.turns,
             counters: worker.counters.clone(),
+            drops: worker.drops.clone(),
             kernel: worker.kernel,
             rx: worker.rx,
             tx: worker.tx,
@@ -107,6 +112,34 @@ impl Baseline {
 
     pub(super) fn worker(&self, number: usize) -> Option<&Counters> {
         self.workers.get(&number).map(|mark| &mark.counters)
+    }
+
+    /// What `worker` dropped since, by interface, node and reason.
+    pub(super) fn drops(&self, worker: &WorkerSnapshot) -> Vec<InterfaceDrop> {
+        let key = |drop: &InterfaceDrop| (drop.interface, drop.node, drop.reason);
+        let counts = worker.drops.iter().map(|drop| (key(drop), drop.count));
+        let mut counts: BTreeMap<_, _> = counts.collect();
+        let before = self.workers.get(&worker.number).map(|mark| &mark.drops[..]);
+        for before in before.unwrap_or_default() {
+            let now = counts.entry(key(before)).or_default();
+            if let Some(less) = now.checked_sub(before.count) {
+                *now = less;
+            } else {
+                // The interface is no more: what it had dropped is number 0's now.
+                let none = (IfIndex(0), before.node, before.reason);
+                let now = counts.entry(none).or_default();
+                *now = now.saturating_sub(before.count);
+            }
+        }
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        counts
+            .map(|((interface, node, reason), count)| InterfaceDrop {
+                interface,
+                node,
+                reason,
+                count,
+            })
+            .collect()
     }
 
     pub(super) fn time(&self, number: usize) -> Duration {
@@ -237,6 +270,16 @@ impl Operator {
             Command::Edit(edit) => self.edit(&edit),
             Command::Exec(path) => self.exec(&path),
             Command::TraceAdd { node, count } => self.trace(&node, count),
+            Command::Capture(order) => match self.controller.capture(order) {
+                Ok(()) => Reply::done(""),
+                Err(error) => Reply::failed(sentence(&error)),
+            },
+            Command::CaptureEnd => match self.controller.end_capture() {
+                Some(status) => Reply::done(pcap::ended(&status)),
+                None => {
+                    Reply::failed("there is no capture; begin one with pcap trace rx tx file NAME")
+                }
+            },
             Command::Ping(_) => Reply::done(""), // goes on, see above
             Command::Help => Reply::done(help("")),
             Command::Quit => Reply {
@@ -267,11 +310,12 @@ impl Operator {
         if let Show::Version = what {
             return Reply::done(render(&Version::of_this(), json));
         }
-        if let Show::Trace(max) = what {
-            return match self.controller.traced(*max) {
-                Some(workers) => Reply::done(render(&TraceTable::of(&workers), json)),
-                None => Reply::failed("the dataplane has ended"),
-            };
+        if let Show::Trace { max, node } = what {
+            return self.show_trace(*max, node.as_deref(), json);
+        }
+        if let Show::Capture = what {
+            let status = self.controller.capture_status();
+            return Reply::done(render(&StatusTable(status), json));
         }
         let (interfaces, runtime, errors) = (
             self.interfaces.clone(),
@@ -283,6 +327,7 @@ impl Operator {
             Err(reply) => return reply,
         };
         if let Show::Interface(names)
+        | Show::Errors { names, .. }
         | Show::InterfaceAddress(names)
         | Show::HardwareInterfaces(names) = what
         {
@@ -302,7 +347,16 @@ impl Operator {
                 render(&HardwareTable::of(snapshot, &interfaces, names), json)
             }
             Show::Runtime => render(&RuntimeTable::of(snapshot, &runtime), json),
-            Show::Errors => render(&ErrorTable::of(snapshot, &errors), json),
+            Show::Errors { names, verbose } => {
+                let table = ErrorTable::of(snapshot, &errors, names);
+                render(
+                    &ErrorTable {
+                        verbose: *verbose,
+                        ..table
+                    },
+                    json,
+                )
+            }
             Show::IpNeighbors(interface) => {
                 render(&NeighborTable::of(snapshot, interface.as_deref()), json)
             }
@@ -312,7 +366,7 @@ impl Operator {
             Show::VlibGraph => render(&GraphTable::of(snapshot), json),
             Show::VlibGraphviz => GraphTable::of(snapshot).graphviz(),
             Show::Version => render(&Version::of_this(), json),
-            Show::Trace(_) => String::new(), // done above
+            Show::Trace { .. } | Show::Capture => String::new(), // done above
             Show::Threads => render(&ThreadTable::of(snapshot), json),
             Show::Config(format) => match config(&snapshot.config, *format, json) {
                 Ok(text) => text,
@@ -377,25 +431,38 @@ impl Operator {
         }
     }
 
+    /// The node called `name`.
+    fn node(&mut self, name: &str) -> Result<&'static str, Reply> {
+        let workers = self.snapshot()?.ports.iter().flat_map(|port| &port.workers);
+        let mut nodes = workers.flat_map(|worker| &worker.nodes);
+        let known = nodes.find(|known| known.name == name);
+        known.map(|known| known.name).ok_or_else(|| {
+            Reply::failed(format_args!(
+                "there is no node {name:?}; show vlib graph lists them"
+            ))
+        })
+    }
+
     fn trace(&mut self, node: &str, count: u32) -> Reply {
-        let snapshot = match self.snapshot() {
-            Ok(snapshot) => snapshot,
-            Err(reply) => return reply,
-        };
-        let mut nodes = snapshot
-            .ports
-            .iter()
-            .flat_map(|port| &port.workers)
-            .flat_map(|worker| &worker.nodes);
-        match nodes.find(|known| known.name == node) {
-            Some(known) => {
-                let name = known.name;
-                self.controller.trace(name, count);
+        match self.node(node) {
+            Ok(node) => {
+                self.controller.trace(node, count);
                 Reply::done("")
             }
-            None => Reply::failed(format_args!(
-                "there is no node {node:?}; show vlib graph lists them"
-            )),
+            Err(reply) => reply,
+        }
+    }
+
+    fn show_trace(&mut self, max: u32, node: Option<&str>, json: bool) -> Reply {
+        let node = match node.map(|node| self.node(node)).transpose() {
+            Ok(node) => node,
+            Err(reply) => return reply,
+        };
+        // Which came to the node is known when all are seen.
+        let looked_at = node.map_or(max, |_| PACKETS_MAX);
+        match self.controller.traced(looked_at) {
+            Some(workers) => Reply::done(render(&TraceTable::of(&workers, node, max), json)),
+            None => Reply::failed("the dataplane has ended"),
         }
     }
 

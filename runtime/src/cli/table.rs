@@ -49,11 +49,11 @@ pub fn seconds(duration: Duration) -> f64 {
 ///
 /// # Errors
 /// The serializer's.
-pub fn as_object<S: serde::Serializer>(
-    counts: &[(&'static str, u64)],
+pub fn as_object<K: Serialize, S: serde::Serializer>(
+    counts: &[(K, u64)],
     to: S,
 ) -> Result<S::Ok, S::Error> {
-    to.collect_map(counts.iter().copied())
+    to.collect_map(counts.iter().map(|(name, count)| (name, count)))
 }
 
 /// `rows` as JSON or as they print themselves.

@@ -54,8 +54,9 @@ pub struct WorkerTrace {
 pub struct TraceTable(pub Vec<WorkerTrace>);
 
 impl TraceTable {
-    /// The walks in the `steps` of each worker: number, name, steps.
-    pub fn of(workers: &[(usize, String, Vec<Step>)]) -> Self {
+    /// The walks in the `steps` of each worker: number, name, steps. With a `node`, those that
+    /// came to it; of each worker the first `max`.
+    pub fn of(workers: &[(usize, String, Vec<Step>)], node: Option<&str>, max: u32) -> Self {
         let of_worker = |(worker, name, steps): &(usize, String, Vec<Step>)| {
             let mut packets: Vec<PacketRow> = Vec::new();
             for step in steps {
@@ -68,6 +69,10 @@ impl TraceTable {
                     }),
                 }
             }
+            if let Some(node) = node {
+                packets.retain(|packet| packet.steps.iter().any(|step| step.node == node));
+            }
+            packets.truncate(usize::try_from(max).unwrap_or(usize::MAX));
             WorkerTrace {
                 worker: *worker,
                 name: name.clone(),

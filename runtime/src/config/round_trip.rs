@@ -128,12 +128,16 @@ prop_compose! {
             .prop_flat_map(|ports| ports.into_iter().map(server).collect::<Vec<_>>()),
         log in log(),
         cli_listen in option::of("/[a-z/ ]{1,9}"),
+        capture_dir in option::of("/[a-z/ ]{1,9}"),
+        spare_interfaces in option::of(0u16..=64),
         metrics in option::of(1u16..),
         by_name in any::<bool>(),
         mac in mac(),
     ) -> Config {
         let mut config = Config { log, http: servers, ..Config::default() };
         config.cli_listen = cli_listen.map(PathBuf::from);
+        config.capture_dir = capture_dir.map(PathBuf::from);
+        config.spare_interfaces = spare_interfaces;
         config.metrics_listen = metrics.map(|port| ([127, 0, 0, 1], port).into());
         let mut network = 0;
         for (mut host, counts) in hosts {
@@ -183,7 +187,10 @@ proptest! {
         let text = config.to_startup_conf();
         let mut read = Config {
             cli_listen: config.cli_listen.clone(),
+            capture_dir: config.capture_dir.clone(),
+            spare_interfaces: config.spare_interfaces,
             metrics_listen: config.metrics_listen,
+            access_log: config.access_log.clone(),
             log: config.log,
             ..Config::default()
         };

@@ -9,6 +9,7 @@ use super::{
     Seconds, SubInterface, TagMatch, VidMatch, unicast_problem,
 };
 use crate::error::ConfigError;
+use crate::sandbox;
 
 /// Octets of a configuration file at most; a larger one is refused.
 pub const CONFIG_FILE_MAX: u64 = 1 << 20;
@@ -26,6 +27,10 @@ pub const NEIGHBORS_MAX: usize = 4096;
 pub const HTTP_SERVERS_MAX: usize = 64;
 /// Workers of one interface at most; more are refused.
 pub const WORKERS_MAX: u16 = 64;
+/// Sets of sockets for host interfaces that are created later, unless said otherwise.
+pub const SPARE_INTERFACES_DEFAULT: u16 = 4;
+/// Sets of sockets for host interfaces that are created later.
+pub const SPARE_INTERFACES_MAX: u16 = 64;
 /// Memory of one worker's receive ring at most; a larger one is refused.
 pub const RING_MEMORY_MAX: ByteSize = ByteSize::mib(1024);
 /// The largest limit on request bodies: each connection may hold one.
@@ -72,11 +77,6 @@ impl Config {
     /// What is allowed and probably not meant, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some(address) = self.metrics_listen {
-            warnings.push(format!(
-                "metrics-listen {address}: this version serves no metrics"
-            ));
-        }
         let down = self
             .all_interfaces()
             .filter(|i| !i.up() && !i.addresses().is_empty());
@@ -123,6 +123,11 @@ impl Config {
             ("routes", self.routes.len(), ROUTES_MAX),
             ("neighbors", self.neighbors.len(), NEIGHBORS_MAX),
             ("http servers", self.http.len(), HTTP_SERVERS_MAX),
+            (
+                "spare interfaces",
+                usize::from(self.spare_interfaces.unwrap_or(0)),
+                usize::from(SPARE_INTERFACES_MAX),
+            ),
         ] {
             if count > max {
                 return Err(ConfigError::TooMany { what, max });
@@ -437,6 +442,9 @@ fn check_www_root(path: &Path) -> Result<(), ConfigError> {
             }
             std::io::ErrorKind::NotADirectory => {
                 "is not a directory; name the folder that holds the files".to_owned()
+            }
+            std::io::ErrorKind::PermissionDenied if !sandbox::reaches(path) => {
+                sandbox::OUT_OF_REACH.to_owned()
             }
             std::io::ErrorKind::PermissionDenied => {
                 "may not be read by this user; change its permissions or name another".to_owned()

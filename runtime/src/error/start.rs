@@ -20,8 +20,17 @@ pub enum StartError {
     Links(af_packet::LinkError),
     /// A server cannot serve.
     Http(http_static::ServeError),
-    /// The change is about host interfaces, whose sockets need a capability that is gone.
-    HostInterfacesFixed,
+    /// The rings or the workers of a host interface that runs.
+    RingsFixed(String),
+    /// There are no sockets for another host interface.
+    NoSpares {
+        /// The interface.
+        interface: String,
+        /// How many sets of sockets it needs: one for each worker.
+        needed: usize,
+        /// How many are left.
+        left: usize,
+    },
     /// The dataplane has ended.
     Ended,
     /// No thread or descriptor left.
@@ -36,10 +45,20 @@ impl fmt::Display for StartError {
             Self::Rings(error) => error.fmt(f),
             Self::Links(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
-            Self::HostInterfacesFixed => f.write_str(
-                "host interfaces, their rings and their workers cannot be changed while it runs: \
-                 opening their sockets needs CAP_NET_RAW, which was given up; change the \
-                 configuration file and start again",
+            Self::RingsFixed(name) => write!(
+                f,
+                "{name}: the rings and the workers of a host interface cannot be changed while it \
+                 runs; delete it and create it anew"
+            ),
+            Self::NoSpares {
+                interface,
+                needed,
+                left,
+            } => write!(
+                f,
+                "{interface}: it needs {needed} of the sets of sockets opened at the start, and \
+                 {left} are left, because opening more needs CAP_NET_RAW, which was given up; \
+                 start again with --spare-interfaces N, or delete a host interface"
             ),
             Self::Ended => f.write_str("the dataplane has ended"),
             Self::System(_) => f.write_str("no thread or file descriptor left; raise the limits"),
@@ -55,7 +74,7 @@ impl std::error::Error for StartError {
             Self::Rings(error) => error.source(),
             Self::Links(error) => error.source(),
             Self::Http(error) => error.source(),
-            Self::HostInterfacesFixed | Self::Ended => None,
+            Self::RingsFixed(_) | Self::NoSpares { .. } | Self::Ended => None,
             Self::System(error) => Some(error),
         }
     }

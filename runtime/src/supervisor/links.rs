@@ -98,7 +98,10 @@ impl Supervisor {
     pub(super) fn look_whether_ready(&mut self) {
         let serves = |port: &PortState| {
             port.link.as_ref().is_some_and(LinkInfo::is_running)
-                && port.workers.iter().all(|worker| worker.attached.is_some())
+                && port
+                    .workers
+                    .iter()
+                    .all(|worker| worker.attached.is_some() && worker.confirmed == worker.attached)
         };
         if self.ready || !self.ports.iter().all(serves) {
             return;

@@ -10,11 +10,17 @@
 
 mod bad_input;
 mod bed;
+mod capture;
+mod counters;
 mod demo;
+mod host_interfaces;
 mod http;
+mod limits;
 mod links;
 mod load;
 mod network;
+mod operator;
+mod privileges;
 mod start;
 mod stop;
 mod vlans;

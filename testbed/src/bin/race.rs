@@ -2,12 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::env;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -16,6 +15,7 @@ use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use testbed::build;
 use testbed::netns::{enter_user_namespace, may_wire};
 use testbed::race::contestant::{Contestant, find};
 use testbed::race::rows::Row;
@@ -127,11 +127,7 @@ fn race(args: &Args) -> Result<bool, Box<dyn Error>> {
 fn contestants(args: &Args) -> Result<Vec<Contestant>, Box<dyn Error>> {
     let mut contestants = Vec::new();
     if args.only != Some(Only::Nginx) {
-        let server = match &args.server {
-            Some(server) => fs::canonicalize(server)
-                .map_err(|error| format!("--server {}: {error}", server.display()))?,
-            None => build()?,
-        };
+        let server = build::server(args.server.as_deref(), say)?;
         contestants.push(Contestant::Ours(server));
     }
     if args.only != Some(Only::Ours) {
@@ -142,29 +138,6 @@ fn contestants(args: &Args) -> Result<Vec<Contestant>, Box<dyn Error>> {
         }
     }
     Ok(contestants)
-}
-
-/// Has cargo build our server; returns its path.
-fn build() -> Result<PathBuf, Box<dyn Error>> {
-    say("building the server: cargo build --release --bin dataplane");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output = Command::new(cargo)
-        .args(["build", "--release", "--bin", "dataplane"])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(workspace)
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        return Err("the server could not be built".into());
-    }
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let executable = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "dataplane")
-        .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    executable.ok_or_else(|| "cargo did not say where the server is".into())
 }
 
 /// Raises the limit on open files, for this process and the servers.

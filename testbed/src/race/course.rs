@@ -21,6 +21,10 @@ const PING_INTERVAL: Duration = Duration::from_millis(10);
 const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Between a row and the next, for what the last one leaves to be done.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Until what the last request set going is over: its connection is idle, and the neighbour it
+/// came from has been asked whether it is still there (five seconds after it was used).
+const AFTERMATH: Duration = Duration::from_secs(8);
+
 /// Before the memory of idle connections is read.
 const IDLE_SETTLE: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: u64 = 10_000;
@@ -139,6 +143,7 @@ impl Course {
     }
 
     fn idle(running: &Running, findings: &mut Findings) -> Result<(), String> {
+        thread::sleep(AFTERMATH);
         let read = || -> io::Result<_> {
             let server = &running.server;
             Ok((vitals::cpu_time(server)?, vitals::sleeps(server)?))

@@ -95,6 +95,36 @@ fn a_terminal_gets_prompt_and_echo() {
     assert_eq!(echo(&mut client), ["quit"]);
 }
 
+/// The octets of a real client, see `tests/telnet/README.md`; VPP's own is not available here, so
+/// it is tested after its source (above).
+#[test]
+fn a_recorded_telnet_is_understood_however_its_octets_arrive() {
+    let recorded = include_bytes!("../../../tests/telnet/inetutils-telnet-2.4");
+    for size in [1, 7, recorded.len()] {
+        let now = Instant::now();
+        let mut client = Client::new(now);
+        client.tick(now + ASK_AFTER);
+        shown(&mut client);
+        let mut commands = Vec::new();
+        for piece in recorded.chunks(size) {
+            client.receive(piece);
+            commands.extend(echo(&mut client));
+        }
+        assert_eq!(commands, ["show version", "sh int address", "quit"]);
+        // Who types ahead sees echo and answers mixed.
+        if size == 1 {
+            let text = String::from_utf8(shown(&mut client)).unwrap();
+            let expected = format!(
+                "{BANNER}vpp# show version\r\n<show version>\r\nvpp# sh int address\r\n\
+                 <sh int address>\r\nvpp# quit\r\n<quit>\r\n"
+            );
+            assert_eq!(text, expected);
+        }
+        shown(&mut client);
+        assert!(client.is_over());
+    }
+}
+
 #[test]
 fn our_own_client_is_told_the_outcome() {
     let mut client = client();

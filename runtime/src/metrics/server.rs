@@ -1,0 +1,264 @@
+//! The thread that serves metrics.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use super::exchange::{Io, Wants, answer};
+use crate::controller::Controller;
+use crate::metrics::Sources;
+use crate::notify::Notify;
+
+/// Connections at most. When another comes, the oldest goes.
+pub const CONNECTIONS_MAX: usize = 32;
+
+/// How long a client may take from its connection to the last octet of its answer; then it is
+/// disconnected.
+pub const EXCHANGE_MAX: Duration = Duration::from_secs(5);
+
+/// Octets of a request head at most; a larger one is answered with 431.
+pub const HEAD_MAX: usize = 8 << 10;
+
+/// How old metrics may be: however many clients ask, workers are asked this often at most.
+pub const PAGE_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// After a round the thread rests, so that a flood takes part of one CPU at most.
+const REST: Duration = Duration::from_millis(1);
+
+/// Metrics cannot be served there.
+#[derive(Debug)]
+pub struct MetricsError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for MetricsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address;
+        write!(
+            f,
+            "metrics-listen {address}: this address and port cannot be listened on; name a free \
+             port of an address of this host"
+        )
+    }
+}
+
+impl std::error::Error for MetricsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The socket metrics will be served on.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+impl Listener {
+    /// Listens at `address`; port 0 is one the kernel chooses.
+    ///
+    /// # Errors
+    /// The address is not of this host, or the port is taken.
+    pub fn bind(address: SocketAddr) -> Result<Self, MetricsError> {
+        let bound = TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(Self(listener))
+        });
+        bound.map_err(|source| MetricsError { address, source })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// The running thread; ends when dropped.
+#[derive(Debug)]
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    notify: Notify,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves the metrics of the dataplane behind `controller` to `listener`'s clients.
+    ///
+    /// # Errors
+    /// No thread or no descriptor left.
+    pub fn start(listener: Listener, controller: Controller, sources: Sources) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let notify = Notify::new()?;
+        let (stopped, bell) = (Arc::clone(&stop), notify.clone());
+        let thread = std::thread::Builder::new()
+            .name("metrics".to_owned())
+            .spawn(move || {
+                let source = Source {
+                    controller,
+                    sources,
+                    page: None,
+                };
+                let mut serving = Serving {
+                    listener: listener.0,
+                    source: Rc::new(RefCell::new(source)),
+                    connections: Vec::new(),
+                    stop: stopped,
+                };
+                while !serving.stop.load(Ordering::SeqCst) {
+                    serving.turn(&bell);
+                }
+            })?;
+        Ok(Self {
+            stop,
+            notify,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.notify.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic was printed where it happened
+        }
+    }
+}
+
+/// Where pages come from.
+struct Source {
+    controller: Controller,
+    sources: Sources,
+    page: Option<(Instant, Bytes)>,
+}
+
+impl Source {
+    /// The metrics as text; `None` when the dataplane has ended.
+    fn page(&mut self) -> Option<Bytes> {
+        let fresh = self.page.as_ref();
+        if let Some((_, page)) = fresh.filter(|(at, _)| at.elapsed() < PAGE_AGE_MAX) {
+            return Some(page.clone());
+        }
+        let asked = Instant::now();
+        let snapshot = self.controller.snapshot()?;
+        let page = Bytes::from(self.sources.text(&snapshot));
+        self.page = Some((asked, page.clone()));
+        Some(page)
+    }
+}
+
+struct Serving {
+    listener: TcpListener,
+    source: Rc<RefCell<Source>>,
+    connections: Vec<Connection>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Connection {
+    stream: Rc<TcpStream>,
+    wants: Rc<Wants>,
+    exchange: Pin<Box<dyn Future<Output = hyper::Result<()>>>>,
+    until: Instant,
+}
+
+impl Serving {
+    fn turn(&mut self, notify: &Notify) {
+        self.sleep(notify);
+        self.accept();
+        let mut context = Context::from_waker(Waker::noop());
+        let now = Instant::now();
+        self.connections.retain_mut(|one| {
+            one.wants.read.set(false);
+            one.wants.write.set(false);
+            one.exchange.as_mut().poll(&mut context).is_pending() && now < one.until
+        });
+        std::thread::sleep(REST);
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..CONNECTIONS_MAX {
+            let Ok((stream, _)) = self.listener.accept() else {
+                return; // nobody, or somebody who has gone again
+            };
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            if self.connections.len() >= CONNECTIONS_MAX {
+                self.connections.remove(0);
+            }
+            self.connections.push(self.connection(stream));
+        }
+    }
+
+    fn connection(&self, stream: TcpStream) -> Connection {
+        let (stream, wants) = (Rc::new(stream), Rc::new(Wants::default()));
+        let io = Io {
+            stream: Rc::clone(&stream),
+            wants: Rc::clone(&wants),
+        };
+        let source = Rc::clone(&self.source);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = answer(&request, || source.borrow_mut().page());
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let mut http = http1::Builder::new();
+        http.keep_alive(false)
+            .half_close(true)
+            .header_read_timeout(None)
+            .max_buf_size(HEAD_MAX);
+        Connection {
+            stream,
+            wants,
+            exchange: Box::pin(http.serve_connection(io, service)),
+            until: Instant::now() + EXCHANGE_MAX,
+        }
+    }
+
+    /// Sleeps until somebody comes, a socket is ready, time is up or the bell rings.
+    fn sleep(&self, notify: &Notify) {
+        let first = self.connections.iter().map(|one| one.until).min();
+        let timeout =
+            first.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
+        let mut fds = vec![
+            PollFd::new(notify.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+        ];
+        fds.extend(self.connections.iter().map(|one| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, one.wants.read.get());
+            flags.set(PollFlags::POLLOUT, one.wants.write.get());
+            PollFd::new(one.stream.as_fd(), flags)
+        }));
+        notify.sleeping();
+        if self.stop.load(Ordering::SeqCst) {
+            return; // it was told before the bell was set
+        }
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => tracing::error!(%error, "waiting for clients of the metrics"),
+        }
+        notify.awake();
+    }
+}
