@@ -276,6 +276,7 @@ struct Wire {
     skipped: u64,
     budget: Option<(usize, KickError)>,
     lazy: bool,
+    forgetful: bool,
 }
 
 /// The kernel's side of a transmit ring; clones share it.
@@ -295,6 +296,7 @@ impl FakeWire {
             skipped: 0,
             budget: None,
             lazy: false,
+            forgetful: false,
         })));
         let mut ring = TxRing::new(ours, geometry, vnet, Box::new(wire.clone()));
         ring.set_mtu(1500);
@@ -323,6 +325,11 @@ impl FakeWire {
     /// Whether slots stay `SENDING` until [`Self::complete`].
     pub fn set_lazy(&self, lazy: bool) {
         self.wire().lazy = lazy;
+    }
+
+    /// Whether what is sent is not kept: for benches, which would measure that.
+    pub fn set_forgetful(&self, forgetful: bool) {
+        self.wire().forgetful = forgetful;
     }
 
     /// Completes every slot that is being sent.
@@ -369,6 +376,9 @@ impl Kick for FakeWire {
     fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
         let mut wire = self.wire();
         wire.charge()?;
+        if wire.forgetful {
+            return Ok(());
+        }
         let octets: Vec<u8> = pieces
             .iter()
             .flat_map(|piece| piece.iter().copied())
@@ -394,16 +404,18 @@ impl Kick for FakeWire {
             let mut done = tx_status::AVAILABLE;
             if fits {
                 wire.charge()?;
-                // SAFETY: the slot is committed: the ring has no slice of it until it is
-                // available again.
-                let octets = unsafe { wire.region.octets(at + start, len) };
-                let front = if wire.vnet { uapi::vnet::SIZE } else { 0 };
-                let (vnet, octets) = octets.split_at(front.min(len));
-                let sent = Sent {
-                    vnet: vnet.to_vec(),
-                    octets: octets.to_vec(),
-                };
-                wire.sent.push(sent);
+                if !wire.forgetful {
+                    // SAFETY: the slot is committed: the ring has no slice of it until it is
+                    // available again.
+                    let octets = unsafe { wire.region.octets(at + start, len) };
+                    let front = if wire.vnet { uapi::vnet::SIZE } else { 0 };
+                    let (vnet, octets) = octets.split_at(front.min(len));
+                    let sent = Sent {
+                        vnet: vnet.to_vec(),
+                        octets: octets.to_vec(),
+                    };
+                    wire.sent.push(sent);
+                }
                 if wire.lazy {
                     done = tx_status::SENDING;
                 }

@@ -47,13 +47,16 @@ pub(crate) struct Buffers {
 }
 
 /// A socket in state ESTABLISHED that continues `replay`; `None` when smoltcp refused it, which
-/// its PRNG or its handshake having changed would cause.
+/// its PRNG or its handshake having changed would cause. `spare`: one to make it of, whose buffers
+/// have these sizes and which had nothing queued or in flight: smoltcp's own reset, part of
+/// listening, leaves the number of duplicate acknowledgements alone.
 ///
 /// # Panics
 /// When the receive buffer is larger than [`RX_BUFFER_MAX`]: a peer could crash smoltcp then.
 pub(crate) fn establish(
     replay: &Replay,
     buffers: Buffers,
+    spare: Option<Socket>,
     ack_delay: Duration,
     now: Duration,
     mtu: u16,
@@ -62,17 +65,18 @@ pub(crate) fn establish(
         buffers.rx <= RX_BUFFER_MAX,
         "a receive buffer above 65,535 octets lets a peer crash smoltcp"
     );
-    let mut socket = tcp::Socket::new(
-        tcp::SocketBuffer::new(vec![0; buffers.rx]),
-        tcp::SocketBuffer::new(vec![0; buffers.tx]),
-    );
-    socket.set_nagle_enabled(false);
+    let mut socket = spare.unwrap_or_else(|| {
+        Socket::new(tcp::Socket::new(
+            tcp::SocketBuffer::new(vec![0; buffers.rx]),
+            tcp::SocketBuffer::new(vec![0; buffers.tx]),
+        ))
+    });
+    let raw = socket.get_mut();
+    raw.abort();
+    raw.set_nagle_enabled(false);
     let ack_delay_us = u64::try_from(ack_delay.as_micros()).unwrap_or(u64::MAX);
-    socket.set_ack_delay((ack_delay_us > 0).then(|| Span::from_micros(ack_delay_us)));
-    socket
-        .listen((*replay.local.ip(), replay.local.port()))
-        .ok()?;
-    let mut socket = Socket::new(socket);
+    raw.set_ack_delay((ack_delay_us > 0).then(|| Span::from_micros(ack_delay_us)));
+    raw.listen((*replay.local.ip(), replay.local.port())).ok()?;
 
     let path = Path {
         local: *replay.local.ip(),

@@ -36,7 +36,7 @@ impl Socket {
     }
 
     #[inline]
-    fn get_mut(&mut self) -> &mut tcp::Socket<'static> {
+    pub(super) fn get_mut(&mut self) -> &mut tcp::Socket<'static> {
         self.set.get_mut(self.handle)
     }
 

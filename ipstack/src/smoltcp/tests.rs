@@ -26,7 +26,7 @@ fn replay(snd_nxt: u32) -> Replay {
 
 fn make(replay: &Replay) -> Option<Socket> {
     let buffers = Buffers { rx: 4096, tx: 4096 };
-    establish(replay, buffers, Duration::ZERO, NOW, 1500)
+    establish(replay, buffers, None, Duration::ZERO, NOW, 1500)
 }
 
 #[derive(Default)]
@@ -90,39 +90,77 @@ fn a_receive_buffer_above_65535_is_refused() {
         rx: 65_536,
         tx: 4096,
     };
-    establish(&replay(7), buffers, Duration::ZERO, NOW, 1500);
+    establish(&replay(7), buffers, None, Duration::ZERO, NOW, 1500);
+}
+
+/// smoltcp resets a socket that listens again: nothing of the former connection is left.
+#[test]
+fn a_spare_socket_knows_nothing_of_its_former_connection() {
+    let mut former = make(&replay(7)).unwrap();
+    let mut engine = Engine::default();
+    former.send(5);
+    engine.emit(&mut former, NOW, PATH, &mut Sink::default());
+    feed(&mut engine, &mut former, &ack(0xffff_fff0, 7), b"secret");
+    assert_eq!((former.send_queue(), former.recv_queue()), (5, 6));
+
+    let next = Replay {
+        remote: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 999),
+        rcv_nxt: 5000,
+        mss: 536,
+        ..replay(0x1234_5678)
+    };
+    let buffers = Buffers { rx: 4096, tx: 4096 };
+    let socket = establish(&next, buffers, Some(former), Duration::ZERO, NOW, 1500);
+    let mut socket = socket.unwrap();
+    assert_eq!(socket.state(), State::Established);
+    assert_eq!((socket.send_queue(), socket.recv_queue()), (0, 0));
+    assert_eq!(socket.recv_window(), 4096);
+    let mut sink = Sink::default();
+    assert_eq!(
+        engine.emit(&mut socket, NOW, PATH, &mut sink),
+        Emitted::Nothing
+    );
+    assert_eq!(socket.recv(&mut [0; 8]), Received::Octets(0));
+    assert_eq!(socket.send(600), 600);
+    assert_eq!(
+        engine.emit(&mut socket, NOW, PATH, &mut sink),
+        Emitted::Packet
+    );
+    let packet = &sink.0[0];
+    assert_eq!((word(packet, 24), word(packet, 28)), (0x1234_5678, 5000));
+    assert_eq!((&packet[16..20], packet.len()), (&[10, 0, 0, 9][..], 576));
+}
+
+fn feed(engine: &mut Engine, socket: &mut Socket, packet: &Outgoing, payload: &[u8]) -> Sink {
+    let mut octets = vec![0; 80];
+    let len = packet.write(&mut octets);
+    octets.truncate(len);
+    octets.extend(payload);
+    let total = u16::try_from(octets.len()).unwrap();
+    octets[2..4].copy_from_slice(&total.to_be_bytes());
+    let mut reply = Sink::default();
+    engine.feed(socket, NOW, PATH, &octets, &mut reply);
+    reply
+}
+
+fn ack(seq: u32, ack: u32) -> Outgoing {
+    let replay = replay(7);
+    Outgoing {
+        local: replay.remote,
+        remote: replay.local,
+        seq,
+        ack,
+        flags: ACK,
+        window: 502,
+        mss: None,
+        wscale: None,
+        sack_permitted: false,
+    }
 }
 
 /// What the guards are for: when one of these fails, smoltcp has changed, and its guard may go.
 mod defects {
     use super::*;
-
-    fn feed(engine: &mut Engine, socket: &mut Socket, packet: &Outgoing, payload: &[u8]) -> Sink {
-        let mut octets = vec![0; 80];
-        let len = packet.write(&mut octets);
-        octets.truncate(len);
-        octets.extend(payload);
-        let total = u16::try_from(octets.len()).unwrap();
-        octets[2..4].copy_from_slice(&total.to_be_bytes());
-        let mut reply = Sink::default();
-        engine.feed(socket, NOW, PATH, &octets, &mut reply);
-        reply
-    }
-
-    fn ack(seq: u32, ack: u32) -> Outgoing {
-        let replay = replay(7);
-        Outgoing {
-            local: replay.remote,
-            remote: replay.local,
-            seq,
-            ack,
-            flags: ACK,
-            window: 502,
-            mss: None,
-            wscale: None,
-            sack_permitted: false,
-        }
-    }
 
     #[test]
     fn an_old_acknowledgement_loses_its_data() {

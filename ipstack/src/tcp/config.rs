@@ -33,7 +33,8 @@ pub struct TcpConfig {
     /// Send buffer of a connection that sends much, in octets; also the most in flight.
     pub tx_buffer_max: usize,
     /// All buffers together at most, in octets. From three quarters of it on, send buffers stay at
-    /// `tx_buffer_min`; new connections are refused once not even these fit.
+    /// `tx_buffer_min`; new connections are refused once not even these fit. Besides, up to 128
+    /// pairs of the least size are kept for connections that wake up.
     pub buffers_max: usize,
     /// When all buffers together are more than this, in octets, an idle connection gives its own
     /// back at once and not only after `hibernate_after`.

@@ -78,8 +78,12 @@ impl State {
 pub(crate) struct Shared {
     pub(crate) config: TcpConfig,
     pub(crate) counters: RefCell<TcpCounters>,
-    /// Octets of all buffers.
+    /// Octets of all buffers, those of `spares` not counted.
     pub(crate) buffers: Cell<usize>,
+    /// Sockets of connections that went to sleep, for those that wake up: clearing new buffers
+    /// costs more than all else a small request does. At most [`SPARES_MAX`]; all have buffers of
+    /// the least size. The last one in goes first, as it is in the cache.
+    pub(crate) spares: RefCell<Vec<Socket>>,
     pub(crate) wakes: Arc<WakeQueue>,
 }
 
@@ -132,6 +136,10 @@ impl Tcb {
         usize::from(self.window) << self.wscale.unwrap_or(0)
     }
 }
+
+/// Spare sockets kept at most: half of what a batch can wake, 4 MiB with buffers as configured by
+/// default.
+pub(crate) const SPARES_MAX: usize = 128;
 
 /// The MSS of a peer that does not say (RFC 9293, section 3.7.1).
 const MSS_DEFAULT: u16 = 536;
@@ -252,7 +260,7 @@ impl Conn {
         let shared = Rc::clone(&self.shared);
         let config = &shared.config;
         let rx = config.rx_buffer;
-        self.drop_socket();
+        self.sleep();
         let tx = if rx + tx <= self.left_for(tx) {
             tx
         } else {
@@ -273,7 +281,11 @@ impl Conn {
             sack: self.tcb.sack,
         };
         let now = self.sender.clock(self.now);
-        self.socket = establish(&replay, Buffers { rx, tx }, config.ack_delay, now, self.mtu);
+        let spare = (tx == config.tx_buffer_min)
+            .then(|| shared.spares.borrow_mut().pop())
+            .flatten();
+        let buffers = Buffers { rx, tx };
+        self.socket = establish(&replay, buffers, spare, config.ack_delay, now, self.mtu);
         if self.socket.is_none() {
             return false;
         }
@@ -281,6 +293,17 @@ impl Conn {
         self.buffered = rx + tx;
         shared.buffers.set(shared.buffers.get() + self.buffered);
         true
+    }
+
+    /// Gives the buffers back while the connection [is idle](Self::is_idle).
+    pub(crate) fn sleep(&mut self) {
+        let config = &self.shared.config;
+        let mut spares = self.shared.spares.borrow_mut();
+        if self.buffered == config.rx_buffer + config.tx_buffer_min && spares.len() < SPARES_MAX {
+            spares.extend(self.socket.take());
+        }
+        drop(spares);
+        self.drop_socket();
     }
 
     /// Octets this connection may have for its buffers if it sends from one of `tx`. A quarter of

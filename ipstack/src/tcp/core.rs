@@ -11,7 +11,7 @@ use std::time::Duration;
 use dataplane::{IfIndex, SharedInterfaces};
 
 use super::config::{MTU_MIN, TcpConfig};
-use super::conn::{Conn, Shared, State, Tcb};
+use super::conn::{Conn, SPARES_MAX, Shared, State, Tcb};
 use super::handle::ConnectionInfo;
 use super::handshake::HalfOpen;
 use super::hash_key::HashKey;
@@ -595,6 +595,7 @@ pub(super) fn memory_max(config: &TcpConfig) -> usize {
     let half_open = size_of::<HalfOpen>() + 16 + ROW + TIMER;
     let time_wait = size_of::<TimeWait>() + 16 + ROW + TIMER;
     config.buffers_max
+        + SPARES_MAX * (config.rx_buffer + config.tx_buffer_min)
         + config.connections_max * flow
         + config.half_open_max * half_open
         + config.time_wait_max * time_wait

@@ -105,6 +105,7 @@ impl Tcp {
             config: config.clamped(),
             counters: RefCell::default(),
             buffers: Cell::new(0),
+            spares: RefCell::default(),
             wakes: WakeQueue::new(notify),
         });
         let core = Core::new(Rc::clone(&shared), interfaces, HashKey::split(&octets));

@@ -44,6 +44,8 @@ pub use listen::{Connection, ListenError, Service};
 pub use wake::Notify;
 
 pub(crate) use conn::Conn;
+#[cfg(test)]
+pub(crate) use conn::SPARES_MAX;
 pub(crate) use core::Core;
 pub(crate) use input::Staged;
 pub(crate) use seq::Seq;

@@ -88,7 +88,7 @@ impl Core {
             || shared.buffers.get() > config.buffers_idle_max;
         if is_idle && flow.idle_stamp == 0 && long_enough {
             if conn.socket.is_some() {
-                conn.drop_socket();
+                conn.sleep();
                 shared.count(|c| c.hibernated += 1);
             }
             self.idle_stamps = self.idle_stamps.wrapping_add(1).max(1);

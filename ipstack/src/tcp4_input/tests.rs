@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::stream::TcpStream;
 use crate::tcp::segment::{ACK, FIN, Outgoing, PSH, RST, SYN, fill_checksum, set_ip_checksum};
-use crate::tcp::{Connection, Service, State, TcpConfig, TcpCounters};
+use crate::tcp::{Connection, SPARES_MAX, Service, State, TcpConfig, TcpCounters};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 123, 150);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 123, 1);
@@ -1060,6 +1060,41 @@ fn many_buffers_in_use_make_idle_connections_give_theirs_back_at_once() {
     assert!(bed.tcp.limits().buffers.0 <= 2 * 32_768);
     assert!(bed.counters().hibernated >= 2);
     assert_eq!(bed.script.received.borrow().len(), 4);
+}
+
+#[test]
+fn buffers_of_those_that_sleep_are_for_those_that_wake_up() {
+    let mut bed = Bed::new(TcpConfig {
+        buffers_idle_max: 0,
+        ..plain(true)
+    });
+    let mut peers: Vec<_> = (4000..4004).map(|port| bed.open(port)).collect();
+    for _ in 0..3 {
+        for peer in &mut peers {
+            bed.send(&peer.segment(ACK, b"x"));
+            peer.sent(1);
+            bed.pass(Duration::from_millis(50));
+        }
+    }
+    assert_eq!(bed.script.received.borrow().len(), 12);
+    assert_eq!(bed.counters().hibernated, 12);
+    assert_eq!(bed.tcp.limits().buffers.0, 0);
+    let spares = || bed.tcp.core.borrow().shared.spares.borrow().len();
+    assert_eq!(spares(), 1, "they took turns");
+}
+
+#[test]
+fn spare_buffers_are_bounded() {
+    let mut bed = Bed::new(plain(true));
+    let ports = 4000..4000 + u16::try_from(SPARES_MAX).unwrap() + 10;
+    for port in ports {
+        let peer = bed.open(port);
+        bed.send(&peer.segment(ACK, b"x"));
+    }
+    bed.pass(S(3));
+    assert_eq!(bed.tcp.limits().buffers.0, 0);
+    let core = bed.tcp.core.borrow();
+    assert_eq!(core.shared.spares.borrow().len(), SPARES_MAX);
 }
 
 #[test]
