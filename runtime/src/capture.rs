@@ -1,7 +1,7 @@
 //! Packet capture: whole packets, as they are on the wire, for a pcapng file.
 //!
 //! A worker never writes a file. Its [`Tap`] copies packets into a bounded ring of octets; the
-//! [`writer`]'s thread empties the rings of all workers into the file. When it cannot keep up,
+//! thread of `writer` empties the rings of all workers into the file. When it cannot keep up,
 //! packets are left out and counted, and nothing waits.
 
 pub mod folder;
