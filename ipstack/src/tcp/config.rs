@@ -98,7 +98,7 @@ impl TcpConfig {
     /// The most memory one worker's TCP takes, in octets: buffers, connections and tables, but not
     /// what the services keep for their connections.
     pub fn memory_max(&self) -> usize {
-        super::core::memory_max(&self.clone().clamped())
+        super::report::memory_max(&self.clone().clamped())
     }
 
     /// The same with every number in its range: buffers between 4,096 octets and their maximum,

@@ -164,7 +164,7 @@ impl Tcp {
             half_open: (half_open, config.half_open_max),
             time_wait: (time_wait, config.time_wait_max),
             buffers: (self.shared.buffers.get(), config.buffers_max),
-            memory_max: super::core::memory_max(config),
+            memory_max: super::report::memory_max(config),
         }
     }
 

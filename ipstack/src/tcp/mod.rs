@@ -21,6 +21,7 @@ mod input;
 mod isn;
 mod limit;
 mod listen;
+mod report;
 mod reset;
 mod round_trip;
 pub(crate) mod segment;
