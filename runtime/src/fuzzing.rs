@@ -254,21 +254,10 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    use dataplane::fuzzing::replay;
     use proptest::collection;
     use proptest::prelude::*;
     use proptest::sample::Index;
-
-    fn replay(target: &str, run: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/corpus")
-            .join(target);
-        let mut inputs = 0;
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            run(&std::fs::read(entry.unwrap().path()).unwrap());
-            inputs += 1;
-        }
-        assert!(inputs > 0, "{} is empty", folder.display());
-    }
 
     #[test]
     fn the_corpora_pass() {
