@@ -339,7 +339,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => port().prop_map(Deed::Quit),
         2 => port().prop_map(Deed::Fin),
         1 => port().prop_map(Deed::Reset),
-        2 => prop::sample::select(vec![310, 2_170, 17_050, 63_240, 139_810]).prop_map(Deed::Wait),
+        3 => prop::sample::select(vec![310, 6_820, 17_050, 63_240, 139_810]).prop_map(Deed::Wait),
         1 => any::<bool>().prop_map(Deed::Listen),
     ]
 }
