@@ -61,6 +61,7 @@ fn server() -> Option<&'static Server> {
         let mut options = Options::new(&folder);
         options.loaders = 1;
         options.limits.head_octets = 2048;
+        options.limits.target_octets = 512;
         options.limits.body_octets = 256;
         Server::new(options).ok()
     };
@@ -73,7 +74,9 @@ fn server() -> Option<&'static Server> {
 /// # Panics
 /// When the connection does, or answers what is no HTTP, or goes on for ever.
 pub fn connection(data: &[u8]) {
-    let Some(server) = server() else { return };
+    let server = server();
+    assert!(server.is_some(), "the options are valid");
+    let Some(server) = server else { return };
     let timer = ManualTimer::default();
     let (client, stream) = duplex();
     let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);

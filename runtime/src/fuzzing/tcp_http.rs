@@ -467,7 +467,9 @@ impl Bed {
 /// When anything does, a counter does not add up, something exceeds its limit, anything of the
 /// clients is left once they have been silent for long, or a new client is not served then.
 pub fn tcp_http(data: &[u8]) {
-    let Some(mut bed) = Bed::new() else { return };
+    let bed = Bed::new();
+    assert!(bed.is_some(), "the configuration is valid");
+    let Some(mut bed) = bed else { return };
     let mut input = Unstructured::new(data);
     for _ in 0..DEEDS_MAX {
         if input.is_empty() {
