@@ -76,6 +76,9 @@ mod af_packet_input;
 mod af_packet_output;
 mod device;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inherit;
 mod link;
 mod options;

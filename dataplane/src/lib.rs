@@ -48,6 +48,9 @@ pub mod error_drop;
 pub mod ethernet_input;
 pub mod ethernet_input_type;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod graph;
 pub mod interface;
 pub mod label;

@@ -99,8 +99,8 @@ impl HeadScanner {
 
     fn partial(&self, head: &[u8], limits: &Limits) -> Scan {
         let line = head.get(self.line..).unwrap_or_default();
-        // Method, two spaces and version fit beside the longest target.
-        let line_max = limits.target_octets + 64;
+        // A CR may be the last that came of the line.
+        let line_max = line_max(limits) + 1;
         if head.len() >= limits.head_octets || (self.lines == 0 && line.len() > line_max) {
             return Scan::Fault(too_large(self.lines, line, limits));
         }
@@ -183,7 +183,16 @@ fn too_large(lines: usize, line: &[u8], limits: &Limits) -> Fault {
     }
 }
 
+/// Octets of a request line: method, two spaces and version fit beside the longest target.
+fn line_max(limits: &Limits) -> usize {
+    limits.target_octets + 64
+}
+
 fn request_line(line: &[u8], limits: &Limits) -> Result<(), Fault> {
+    // However it is split on the way.
+    if line.len() > line_max(limits) {
+        return Err(too_large(0, line, limits));
+    }
     let (before, version) = line
         .split_at_checked(line.len().wrapping_sub(9))
         .unwrap_or_default();

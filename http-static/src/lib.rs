@@ -67,6 +67,9 @@ mod connection;
 mod error;
 mod files;
 mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod io;
 mod latency;
@@ -80,7 +83,7 @@ mod server;
 mod stats;
 mod stream;
 mod target;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use connection::Connection;

@@ -47,6 +47,9 @@ pub(crate) mod arp;
 pub mod arp_input;
 pub mod checksum;
 pub mod fib;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod heard;
 pub mod ip4;
 pub mod ip4_frag;

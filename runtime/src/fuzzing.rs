@@ -1,11 +1,13 @@
 //! Entry points for fuzzing, replayed over `fuzz/corpus` by a test: see `fuzz/README.md`.
 
+mod tcp_http;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use af_packet::LinkInfo;
 use dataplane::testing::{MemoryPort, slots};
-use dataplane::{BATCH_MAX, Batch, Frame, HEADROOM, MacAddr, Offload};
+use dataplane::{Batch, Frame, HEADROOM, MacAddr, Offload};
 use ipstack::tcp::TcpConfig;
 
 use crate::assemble::Assembly;
@@ -17,6 +19,8 @@ use crate::config::{Config, HostInterface, Ipv4Prefix, SubInterface};
 use crate::plan::{Numbers, Plan};
 use crate::startup_conf;
 use crate::words::Word;
+
+pub use tcp_http::tcp_http;
 
 /// The port's Ethernet address, which inputs begin with when they want to be taken.
 pub const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -65,7 +69,7 @@ fn run(data: &[u8]) -> Option<Assembly> {
 fn feed(assembly: &mut Assembly, now: Duration, octets: &[u8], checksum: bool) {
     let mut memory = vec![0xa5; HEADROOM];
     memory.extend_from_slice(octets);
-    let mut room = slots(BATCH_MAX, 4096);
+    let mut room = slots(32, 4096);
     let offload = Offload {
         checksum,
         segmentation_max: 0,
@@ -141,9 +145,12 @@ fn plan(config: &Config) -> Option<Plan> {
 
 /// The graph of [`example`], on an interface that is up.
 fn assembly() -> Option<Assembly> {
+    assembly_with(TcpConfig::default())
+}
+
+fn assembly_with(config: TcpConfig) -> Option<Assembly> {
     let plan = plan(&example())?;
-    let mut assembly =
-        Assembly::new(plan.port.index, TcpConfig::default(), Arc::new(|| ())).ok()?;
+    let mut assembly = Assembly::new(plan.port.index, config, Arc::new(|| ())).ok()?;
     assembly.apply(plan).ok()?;
     assembly.follow_link(Some(LinkInfo {
         name: "fuzz0".to_owned(),
@@ -254,25 +261,15 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    use dataplane::fuzzing::replay;
     use proptest::collection;
     use proptest::prelude::*;
     use proptest::sample::Index;
 
-    fn replay(target: &str, run: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fuzz/corpus")
-            .join(target);
-        let mut inputs = 0;
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            run(&std::fs::read(entry.unwrap().path()).unwrap());
-            inputs += 1;
-        }
-        assert!(inputs > 0, "{} is empty", folder.display());
-    }
-
     #[test]
     fn the_corpora_pass() {
         replay("graph", graph);
+        replay("tcp_http", tcp_http);
         replay("startup_conf", startup_conf);
         replay("config_toml", config_toml);
         replay("operator_command", operator_command);

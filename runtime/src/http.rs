@@ -45,7 +45,7 @@ impl Service for HttpService {
 }
 
 /// A connection as the HTTP server wants it; what is cached goes to the wire without a copy.
-pub(crate) struct HttpStream(TcpStream);
+pub(crate) struct HttpStream(pub(crate) TcpStream);
 
 impl AsyncRead for HttpStream {
     fn poll_read(

@@ -37,6 +37,9 @@
 
 pub mod dot1q_demux;
 pub mod dot1q_push;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod sub_interfaces;
 pub mod tag;
 

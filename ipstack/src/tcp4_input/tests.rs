@@ -16,6 +16,8 @@ use crate::stream::TcpStream;
 use crate::tcp::segment::{ACK, FIN, Outgoing, PSH, RST, SYN, fill_checksum, set_ip_checksum};
 use crate::tcp::{Connection, SPARES_MAX, Service, State, TcpConfig, TcpCounters};
 
+mod model;
+
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 123, 150);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 123, 1);
 const IF: IfIndex = IfIndex(1);

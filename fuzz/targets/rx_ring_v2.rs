@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| af_packet::fuzzing::rx_ring_v2(data));
