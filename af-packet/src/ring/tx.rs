@@ -27,7 +27,7 @@ use std::fmt;
 use std::io::IoSlice;
 
 use dataplane::frame::ETHERNET_HEADER;
-use dataplane::{Frame, HEADROOM, Offload, Port};
+use dataplane::{Frame, HEADROOM, Offload, Port, checksum};
 
 use crate::region::{Geometry, Region};
 use crate::ring::header::halves;
@@ -590,7 +590,9 @@ impl<'ring> Port<'ring> for TxTurn<'ring> {
         let header = if self.ring.vnet {
             vnet::Header::of(&frame)
         } else {
-            let plain = frame.meta.segmentation.is_none() && vnet::complete_checksum(&mut frame);
+            let plain = frame.meta.segmentation.is_none()
+                && frame.flatten()
+                && checksum::complete(&mut frame);
             plain.then(vnet::Header::default)
         };
         let Some(header) = header else {
