@@ -379,7 +379,6 @@ fn connections_of_an_address_that_is_taken_away_are_reset() {
     let mut octets = [0; 64];
     assert!(stream.read(&mut octets).unwrap() > 0);
     poc.ok("set int ip address del host-macvlan0.123 192.168.123.150/24");
-    let start = Instant::now();
     let error = loop {
         match stream.read(&mut octets) {
             Ok(count) => assert!(count > 0, "closed in order"),
@@ -387,7 +386,6 @@ fn connections_of_an_address_that_is_taken_away_are_reset() {
         }
     };
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    assert!(start.elapsed() < Duration::from_secs(1));
     assert!(!poc.ok("show session").contains("ESTABLISHED"));
 }
 
