@@ -1,6 +1,6 @@
 //! The examples do what they say, on the proof of concept's wiring. Needs root; without it they
 //! say so and are skipped, but never with `CI=true`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
