@@ -70,6 +70,7 @@ pub mod plan;
 pub mod privileges;
 pub mod ready;
 pub mod sandbox;
+mod service;
 pub mod snapshot;
 pub mod sockets;
 pub mod spin;

@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
+use dataplane::checksum::{self, Sum};
 use dataplane::testing::{MemoryPort, slots};
 use dataplane::{Batch, Frame, HEADROOM, MacAddr, Offload};
 use http_static::testing::ManualTimer;
 use http_static::{Options, Server};
-use ipstack::checksum::{self, Sum};
 use ipstack::fuzzing::check_limits;
 use ipstack::stream::TcpStream;
 use ipstack::tcp::{Connection, Service, TcpConfig};
