@@ -21,6 +21,7 @@ use crate::capture::Tap;
 use crate::http::HttpService;
 use crate::notify::Notify;
 use crate::plan::Plan;
+use crate::rhythm::Rhythm;
 use crate::snapshot::WorkerSnapshot;
 use crate::spin::Spin;
 use crate::timers::Timers;
@@ -248,6 +249,7 @@ struct Worker {
     /// Turns taken.
     turns: u64,
     spin: Spin,
+    rhythm: Rhythm,
     siblings: Vec<Sibling>,
     watch: Watch,
     /// Whether the graph has an observer.
@@ -263,6 +265,16 @@ enum Until {
     Woken,
     /// At this time.
     Time(Instant),
+}
+
+impl Until {
+    /// The same, or `at` if that is earlier.
+    fn or_at(self, at: Instant) -> Self {
+        Self::Time(match self {
+            Self::Woken => at,
+            Self::Time(already) => already.min(at),
+        })
+    }
 }
 
 /// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
@@ -311,6 +323,7 @@ impl Worker {
             origin,
             draining: false,
             spin: Spin::new(processors()),
+            rhythm: Rhythm::new(processors()),
             turns: 0,
             siblings: Vec::new(),
             watch,
@@ -513,23 +526,26 @@ impl Worker {
         Some(until.map_or(Until::Woken, Until::Time))
     }
 
-    /// Looks for work a little longer where that has paid, then sleeps until a frame, a message or
-    /// `until`.
-    fn rest(&mut self, until: Until) {
+    /// Looks for work where that has paid or a frame is due, else sleeps, until a frame, a message
+    /// or `until`.
+    fn rest(&mut self, mut until: Until) {
+        let now = Instant::now();
+        if let Some((from, to)) = self.rhythm.due() {
+            if now >= from {
+                if !self.look(now, to, until) && Instant::now() >= to {
+                    self.rhythm.missed();
+                }
+                return;
+            }
+            until = until.or_at(from);
+        }
         let window = self.spin.window();
         let is_loading = |listen: &Listen| listen.server.is_loading();
-        if !window.is_zero() && !self.listening.iter().any(is_loading) {
-            let start = Instant::now();
-            let end = match until {
-                Until::Time(at) => at.min(start + window),
-                Until::Woken => start + window,
-            };
-            while Instant::now() < end {
-                if self.device.is_ready() || self.has_orders() {
-                    return;
-                }
-                std::hint::spin_loop();
-            }
+        if !window.is_zero()
+            && !self.listening.iter().any(is_loading)
+            && self.look(now, now + window, until)
+        {
+            return;
         }
         self.notify.sleeping();
         // Work that was published before the bell was set is seen here.
@@ -537,6 +553,27 @@ impl Worker {
             self.sleep(until);
         }
         self.notify.awake();
+    }
+
+    /// Looks for work from `now` to `to`, or until it is time for something else; whether there is
+    /// some.
+    fn look(&mut self, mut now: Instant, to: Instant, until: Until) -> bool {
+        let to = match until {
+            Until::Time(at) => at.min(to),
+            Until::Woken => to,
+        };
+        while now < to {
+            if self.device.is_ready() {
+                self.rhythm.heard(now);
+                return true;
+            }
+            if self.has_orders() {
+                return true;
+            }
+            std::hint::spin_loop();
+            now = Instant::now();
+        }
+        false
     }
 
     /// Whether somebody told us something, or a connection wants to be polled.
@@ -552,7 +589,11 @@ impl Worker {
         };
         match self.device.wait(timeout, &[self.notify.as_fd()]) {
             Ok(wake) => {
-                self.spin.slept(start.elapsed(), wake.rx);
+                let now = Instant::now();
+                self.spin.slept(now.duration_since(start), wake.rx);
+                if wake.rx {
+                    self.rhythm.heard(now);
+                }
                 // The supervisor hears of the interface from the kernel and tells us.
                 if let Some(errno) = wake.error {
                     tracing::debug!(interface = self.host_name, errno, "the link reported");

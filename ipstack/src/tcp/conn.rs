@@ -17,6 +17,7 @@ use super::send_queue::SendQueue;
 use super::sender::Sender;
 use super::seq::Seq;
 use super::table::Key;
+use super::transmit::GATHER_MIN;
 use super::wake::WakeQueue;
 use crate::smoltcp::{Buffers, Received, Replay, Socket, establish};
 
@@ -476,7 +477,7 @@ impl Conn {
                 let owner = shared.iter().find(|owner| contains(owner, part));
                 let owner = owner.filter(|_| sent >= SHARED_MIN);
                 // What the socket is told of is always the queue's beginning.
-                untold |= self.ahead && owner.is_some();
+                untold |= self.ahead && owner.is_some() && sent >= GATHER_MIN;
                 if !untold {
                     sent = socket.send(sent);
                 }

@@ -110,8 +110,9 @@ enum Place {
     Scratch(Option<u16>),
 }
 
-/// Octets of payload from which on it is worth while to share it.
-const GATHER_MIN: usize = 4096;
+/// Octets of payload from which on it is worth while to share it: a packet with a shared tail costs
+/// a system call of its own.
+pub(crate) const GATHER_MIN: usize = 4096;
 
 impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
     /// `scratch` holds packets meanwhile.
@@ -163,8 +164,8 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
     }
 
     /// Sends `octets` octets from `header`'s sequence number on, which has no payload of its own:
-    /// a super-segment when longer than `mss`. `false` when they cannot be shared, or the port has
-    /// no room.
+    /// a super-segment when longer than `mss`; few of them are copied. `false` when they cannot be
+    /// shared, or the port has no room.
     pub(crate) fn send_shared(
         &mut self,
         header: &Outgoing,
@@ -173,7 +174,11 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
         mss: usize,
     ) -> bool {
         let (from, mut tail) = (Seq(header.seq), Vec::new());
-        let Some(own) = queue.shared(from, octets, &mut tail) else {
+        let own = if octets < GATHER_MIN {
+            octets
+        } else if let Some(own) = queue.shared(from, octets, &mut tail) {
+            own
+        } else {
             return false;
         };
         let Some(mut frame) = self.out.alloc(header.len() + own) else {
