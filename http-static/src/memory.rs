@@ -86,12 +86,11 @@ impl Parts {
     /// A part; `None` when that is more than there may be.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Part> {
         let spare = self.spares().pop();
-        let (octets, lease) = match spare {
-            Some(spare) => spare,
-            None => {
-                let lease = self.budget.lease(self.size)?;
-                (vec![0; self.size], lease)
-            }
+        let (octets, lease) = if let Some(spare) = spare {
+            spare
+        } else {
+            let lease = self.budget.lease(self.size)?;
+            (vec![0; self.size], lease)
         };
         Some(Part {
             octets,

@@ -28,7 +28,7 @@ const AGREEING: u8 = 3;
 
 /// What is known of when frames come.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Rhythm {
+pub(crate) struct Rhythm {
     /// When the last frame came.
     heard: Option<Instant>,
     /// When the last frame came that was on the beat.
@@ -42,7 +42,7 @@ pub struct Rhythm {
 
 impl Rhythm {
     /// None yet; with one processor there never is one.
-    pub fn new(processors: usize) -> Self {
+    pub(crate) fn new(processors: usize) -> Self {
         Self {
             never: processors < 2,
             ..Self::default()
@@ -50,14 +50,14 @@ impl Rhythm {
     }
 
     /// From when to when the next frame is to be looked for.
-    pub fn due(&self) -> Option<(Instant, Instant)> {
+    pub(crate) fn due(&self) -> Option<(Instant, Instant)> {
         let beat = self.beat.filter(|_| self.agreed >= AGREEING)?;
         let due = beat + self.interval;
-        Some((due - self.reach(), due + self.reach()))
+        Some((due.checked_sub(self.reach())?, due + self.reach()))
     }
 
     /// A frame came at `now`, after a rest.
-    pub fn heard(&mut self, now: Instant) {
+    pub(crate) fn heard(&mut self, now: Instant) {
         if self.never {
             return;
         }
@@ -87,7 +87,7 @@ impl Rhythm {
     }
 
     /// The frame that was looked for did not come.
-    pub fn missed(&mut self) {
+    pub(crate) fn missed(&mut self) {
         *self = Self::new(if self.never { 1 } else { 2 });
     }
 
@@ -122,8 +122,8 @@ mod tests {
         assert_eq!(rhythm.due(), None);
         rhythm.heard(origin + US(40_000));
         let (from, to) = rhythm.due().unwrap();
-        assert_eq!(to - from, 2 * REACH_MIN);
-        let due = from + REACH_MIN - origin;
+        assert_eq!(to.duration_since(from), 2 * REACH_MIN);
+        let due = (from + REACH_MIN).duration_since(origin);
         assert!(due.abs_diff(US(50_000)) < US(100), "{due:?}");
     }
 
@@ -168,7 +168,7 @@ mod tests {
         for interval in [9000u64, 10_000, 100_000, 1_000_000, 10_000_000] {
             let times: Vec<u64> = (0..6).map(|at| at * interval).collect();
             let (from, to) = heard(&times).0.due().unwrap();
-            assert!((to - from) * 20 <= US(interval), "{interval}");
+            assert!(to.duration_since(from) * 20 <= US(interval), "{interval}");
         }
     }
 

@@ -324,7 +324,7 @@ impl Core {
                 return Sent::Starved;
             }
             if emitted == Emitted::Nothing {
-                return self.transmit_ahead(conn, mss, segment_max, egress);
+                return transmit_ahead(conn, mss, segment_max, egress);
             }
             let Some((built, swallowed)) = completed else {
                 continue;
@@ -341,41 +341,6 @@ impl Core {
             } else if !swallowed && built.seq != built.end {
                 self.count_resent(conn);
             }
-        }
-        Sent::More
-    }
-
-    /// Sends what smoltcp has not been told of, once it has sent all it knows of.
-    fn transmit_ahead(
-        &self,
-        conn: &mut Conn,
-        mss: usize,
-        segment_max: u16,
-        egress: &mut Egress<'_, '_, '_>,
-    ) -> Sent {
-        for _ in 0..PACKETS_PER_TURN {
-            let from = conn.tcb.snd_max;
-            let told = conn.queue.len() - conn.untold();
-            if conn.untold() == 0 || from.since(conn.tcb.una) < told {
-                return Sent::All;
-            }
-            let octets = sendable(conn, from, mss, segment_max);
-            if octets == 0 {
-                return Sent::All;
-            }
-            let packet = conn.ack();
-            if !egress.send_shared(&packet, &conn.queue, octets, mss) {
-                if egress.starved {
-                    return Sent::Starved;
-                }
-                // Copies lie among what is shared, as when requests are pipelined.
-                conn.tell_all();
-                return Sent::More;
-            }
-            let end = from.add(octets);
-            conn.tcb.snd_max = end;
-            let flight = end.since(conn.tcb.una);
-            conn.sender.on_sent(end, flight, mss, conn.now);
         }
         Sent::More
     }
@@ -441,6 +406,40 @@ impl Core {
             egress.complete(&conn.queue);
         }
     }
+}
+
+/// Sends what smoltcp has not been told of, once it has sent all it knows of.
+fn transmit_ahead(
+    conn: &mut Conn,
+    mss: usize,
+    segment_max: u16,
+    egress: &mut Egress<'_, '_, '_>,
+) -> Sent {
+    for _ in 0..PACKETS_PER_TURN {
+        let from = conn.tcb.snd_max;
+        let told = conn.queue.len() - conn.untold();
+        if conn.untold() == 0 || from.since(conn.tcb.una) < told {
+            return Sent::All;
+        }
+        let octets = sendable(conn, from, mss, segment_max);
+        if octets == 0 {
+            return Sent::All;
+        }
+        let packet = conn.ack();
+        if !egress.send_shared(&packet, &conn.queue, octets, mss) {
+            if egress.starved {
+                return Sent::Starved;
+            }
+            // Copies lie among what is shared, as when requests are pipelined.
+            conn.tell_all();
+            return Sent::More;
+        }
+        let end = from.add(octets);
+        conn.tcb.snd_max = end;
+        let flight = end.since(conn.tcb.una);
+        conn.sender.on_sent(end, flight, mss, conn.now);
+    }
+    Sent::More
 }
 
 /// Octets from `from` on that the next packet may carry: as the peer's window allows, and no
