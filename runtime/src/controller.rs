@@ -24,10 +24,11 @@ pub(crate) enum Command {
     Ping(Ping),
     /// Wait no longer for the answers to this ping.
     PingEnd(u16),
-    /// Trace the next packets that come to this node, in every worker.
-    TraceAdd(&'static str, u32),
-    /// Forget the traced packets.
-    TraceClear,
+    /// Trace the next packets that come to this node, in every worker; the answer says that they
+    /// do.
+    TraceAdd(&'static str, u32, Sender<()>),
+    /// Forget the traced packets; the answer says that they are forgotten.
+    TraceClear(Sender<()>),
     /// The first so many traced packets of each worker.
     Trace(u32, Sender<Vec<WorkerTrace>>),
     /// Begin a capture; the answer says why not.
@@ -104,14 +105,19 @@ impl Controller {
         self.send(Command::PingEnd(identifier));
     }
 
-    /// Traces the next `count` packets of each worker that come to `node`.
+    /// Traces the next `count` packets of each worker that come to `node`: those that come after
+    /// this has returned are the next.
     pub fn trace(&self, node: &'static str, count: u32) {
-        self.send(Command::TraceAdd(node, count));
+        let (reply, answer) = unbounded();
+        self.send(Command::TraceAdd(node, count, reply));
+        let _ = answer.recv(); // nothing is traced when the dataplane has ended
     }
 
     /// Forgets the traced packets.
     pub fn clear_trace(&self) {
-        self.send(Command::TraceClear);
+        let (reply, answer) = unbounded();
+        self.send(Command::TraceClear(reply));
+        let _ = answer.recv(); // as above
     }
 
     /// The first `packets` traced packets of each worker that answers within a second; `None` when

@@ -266,11 +266,16 @@ impl Supervisor {
             Command::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
             }
-            Command::TraceAdd(node, count) => {
+            Command::TraceAdd(node, count, reply) => {
                 self.tell_workers(|| Control::TraceAdd(node, count));
                 self.wait_for_workers();
+                let _ = reply.send(());
             }
-            Command::TraceClear => self.tell_workers(|| Control::TraceClear),
+            Command::TraceClear(reply) => {
+                self.tell_workers(|| Control::TraceClear);
+                self.wait_for_workers();
+                let _ = reply.send(());
+            }
             Command::Trace(packets, reply) => {
                 let _ = reply.send(self.traced(packets));
             }

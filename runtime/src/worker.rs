@@ -78,8 +78,6 @@ pub enum Control {
     PingEnd(u16),
     /// Tell how you are.
     Snapshot(Sender<WorkerSnapshot>),
-    /// Set every counter to 0.
-    ClearCounters,
     /// Finish what is being served and take nothing new; say [`WorkerEvent::Drained`].
     Drain,
     /// End now.
@@ -387,7 +385,6 @@ impl Worker {
                     self.assembly.pinger.forget(identifier);
                     self.pings.retain(|ping| ping.identifier != identifier);
                 }
-                Ok(Control::ClearCounters) => self.assembly.graph.clear_counters(),
                 Ok(Control::Drain) => {
                     self.draining = true;
                     self.assembly.tcp.shutdown();

@@ -145,11 +145,6 @@ impl Tcp {
         *self.shared.counters.borrow()
     }
 
-    /// Sets every counter to 0.
-    pub fn clear_counters(&self) {
-        *self.shared.counters.borrow_mut() = TcpCounters::default();
-    }
-
     /// The configuration, as it is used.
     pub fn config(&self) -> &TcpConfig {
         &self.shared.config
