@@ -67,6 +67,7 @@ mod connection;
 mod error;
 mod files;
 mod flow;
+mod footprint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
