@@ -139,6 +139,23 @@ fn a_lying_snaplen_stops_at_the_edge() {
 }
 
 #[test]
+fn a_frame_with_less_than_its_headroom_is_refused() {
+    use crate::uapi::{sll, v2, v3};
+    for (number, (mut kernel, mut ring)) in rings(false).into_iter().enumerate() {
+        let head = sll::SIZE + if number == 0 { v2::SIZE } else { v3::SIZE };
+        let at = |headroom: usize| Delivery {
+            mac: u16::try_from(head + headroom).ok(),
+            ..Delivery::of(&[1; 60])
+        };
+        kernel.deliver(&at(dataplane::HEADROOM));
+        kernel.deliver(&at(dataplane::HEADROOM - 1));
+        kernel.close();
+        assert_eq!(octets(&mut ring).len(), 1);
+        assert_eq!((ring.counters().frames, ring.counters().malformed), (1, 1));
+    }
+}
+
+#[test]
 fn a_next_header_inside_a_frame_is_refused() {
     for early in [false, true] {
         let (mut kernel, mut ring) = FakeKernel::v3(V3, false, early);
