@@ -520,6 +520,13 @@ fn limits(config: &Config, tcp: &TcpConfig) -> Vec<Limit> {
         Count,
         "an interface made again stays unused until a restart",
     );
+    limit(
+        "the same of interfaces created later",
+        "shared worker",
+        wide(sockets::LATER_SPARES_MAX),
+        Count,
+        "the same",
+    );
     all
 }
 
