@@ -64,6 +64,7 @@ mod body;
 mod cache;
 mod conditional;
 mod connection;
+mod date;
 mod error;
 mod files;
 mod flow;
