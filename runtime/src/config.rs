@@ -393,6 +393,8 @@ impl Config {
         }
         if let Some(size) = self.tcp_memory {
             tcp.buffers_max = number(size.0);
+            // What is idle makes room before anybody is refused.
+            tcp.buffers_idle_max = tcp.buffers_idle_max.min(tcp.buffers_max / 8);
         }
         tcp
     }
