@@ -84,6 +84,7 @@ mod serve;
 mod server;
 mod stats;
 mod stream;
+mod sync;
 mod target;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
