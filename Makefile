@@ -24,7 +24,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 export MACVLAN_MASTER VLAN_ID IP_ADDRESS IMAGE
 
 .PHONY: help kustomize deploy undeploy program rootfs image deb site sbom semver
-.PHONY: test-deploy test-package test-install test-docs test-site
+.PHONY: test-deploy test-package test-install test-docs test-site test-loom miri
 help:
 	@echo 'make kustomize | deploy | undeploy   MACVLAN_MASTER=eth0 VLAN_ID=123 \'
 	@echo '                                     IP_ADDRESS=192.168.123.150/24 OVERLAY=openshift IMAGE=...'
@@ -34,6 +34,8 @@ help:
 	@echo 'make site           the documentation as a site, by mdbook and graphviz'
 	@echo 'make sbom           what the program is made of (CycloneDX), by cargo cyclonedx'
 	@echo 'make semver         what a release would break, by cargo semver-checks'
+	@echo 'make test-loom      models of what threads share, in every order'
+	@echo 'make miri           the pure parts under Miri (a nightly toolchain with miri)'
 	@echo 'As root, each on its own or by .ci/run:'
 	@echo 'make test-deploy    the image and the manifests in real containers'
 	@echo 'make test-package   the Debian package under a systemd of its own'
@@ -112,3 +114,19 @@ test-docs:
 
 test-site: site
 	docs/test-site.py $(OUT)/site $(OUT)/site-shots
+
+# What threads share, as loom has it: every order that the memory model allows, with at most three
+# preemptions. One crate at a time: the feature is for a crate's own unit tests.
+test-loom:
+	set -e; for crate in ipstack http-static runtime; do \
+	    LOOM_MAX_PREEMPTIONS=3 $(CARGO) test --locked --lib -p dataplane-$$crate \
+	        --features loom every_order::; done
+
+# The rings against the fake kernel, frames, graph, VLANs, and what holds octets in the IP stack.
+# Tests that read files or open sockets say so (`cfg_attr(miri, ignore)`).
+MIRI = MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 CARGO_TARGET_DIR=$(OUT)/miri \
+    $(CARGO) +nightly miri test --locked --lib
+miri:
+	$(MIRI) -p dataplane-af-packet -p dataplane -p dataplane-vlan
+	$(MIRI) -p dataplane-ipstack -- checksum:: ip4_frag:: ip4_full_reassembly:: arp_input:: \
+	    tcp::segment:: tcp::send_queue:: tcp::slab:: tcp::table:: tcp::wheel:: tcp::isn::

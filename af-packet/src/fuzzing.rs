@@ -70,6 +70,7 @@ fn walk(mut kernel: FakeKernel, mut ring: RxRing, data: &[u8]) {
             mac: (lies & 8 != 0).then_some(two([m0, m1])),
             next: lie(16, [n0, n1]).map(far),
             hole: lies & 32 != 0,
+            ..Delivery::default()
         };
         kernel.deliver(&delivery);
         if todo & 1 != 0 {

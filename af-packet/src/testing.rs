@@ -42,6 +42,10 @@ pub struct Delivery {
     pub next: Option<u32>,
     /// Counted and then given up: the header is never finished.
     pub hole: bool,
+    /// V3: counted, and nothing of it written yet.
+    pub counted: bool,
+    /// V3: all but its `sockaddr_ll` written, which is last.
+    pub unfinished: bool,
 }
 
 impl Delivery {
@@ -162,6 +166,9 @@ impl FakeKernel {
         self.store(base + block::NUM_PKTS, count + 1);
         self.open = Some((used + size, count + 1));
         self.last = at;
+        if delivery.counted {
+            return true;
+        }
         self.store(at + v3::STATUS, status(delivery) & !rx_status::USER);
         let tag = delivery.tag.unwrap_or_default();
         self.store(at + v3::VLAN_TCI, u32::from(tag.tci));
@@ -174,6 +181,9 @@ impl FakeKernel {
         self.store(at + v3::LEN, wire_len(delivery));
         self.store(at + v3::SNAPLEN, snaplen(delivery));
         self.store(at + v3::MAC_NET, mac_net(delivery, mac));
+        if delivery.unfinished {
+            return true;
+        }
         self.store(
             at + v3::SIZE + sll::HATYPE_PKTTYPE,
             hatype_pkttype(delivery),
@@ -277,6 +287,7 @@ struct Wire {
     budget: Option<(usize, KickError)>,
     lazy: bool,
     forgetful: bool,
+    refuses: bool,
 }
 
 /// The kernel's side of a transmit ring; clones share it.
@@ -297,6 +308,7 @@ impl FakeWire {
             budget: None,
             lazy: false,
             forgetful: false,
+            refuses: false,
         })));
         let mut ring = TxRing::new(ours, geometry, vnet, Box::new(wire.clone()));
         ring.set_mtu(1500);
@@ -330,6 +342,11 @@ impl FakeWire {
     /// Whether what is sent is not kept: for benches, which would measure that.
     pub fn set_forgetful(&self, forgetful: bool) {
         self.wire().forgetful = forgetful;
+    }
+
+    /// The next slot is called malformed: the kernel stays there until it is asked again.
+    pub fn refuse_next(&self) {
+        self.wire().refuses = true;
     }
 
     /// Completes every slot that is being sent.
@@ -396,6 +413,10 @@ impl Kick for FakeWire {
         loop {
             let at = wire.geometry.slot_at(wire.head);
             if wire.load(at + v3::STATUS) != tx_status::SEND_REQUEST {
+                return Ok(());
+            }
+            if std::mem::take(&mut wire.refuses) {
+                wire.store(at + v3::STATUS, tx_status::WRONG_FORMAT);
                 return Ok(());
             }
             let len = usize::try_from(wire.load(at + v3::LEN)).unwrap_or(0);

@@ -135,6 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "reads the corpus")]
     fn the_corpus_passes() {
         replay("ethernet_input", ethernet_input);
     }

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 
@@ -56,6 +57,10 @@ where
     Closing(S, Instant),
     Over,
 }
+
+/// The answer when there is no memory for a request.
+const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+    Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 /// How long nothing has moved before hyper is let go. Making it again costs less than a request;
 /// clients that ask more often than this do not pay it.
@@ -126,10 +131,14 @@ where
             }
         }
         if let Phase::Resting(io) = &mut self.phase {
-            if io.poll_wake(cx).is_pending() {
+            let Poll::Ready(woken) = io.poll_wake(cx) else {
                 return Poll::Pending;
+            };
+            if woken.is_ok() && io.rouse() {
+                self.rouse();
+            } else {
+                self.refuse(cx);
             }
-            self.rouse();
         }
         if let Phase::Serving(http) = &mut self.phase {
             let Poll::Ready(result) = http.poll_without_shutdown(cx) else {
@@ -137,7 +146,7 @@ where
             };
             if result.is_err_and(|error| error.is_parse()) {
                 add(&self.flow.local.thread.counters.malformed, 1);
-                self.flow.refused_by_hyper();
+                self.flow.refused(StatusCode::BAD_REQUEST);
             }
             self.close();
         }
@@ -161,6 +170,18 @@ where
         }
     }
 
+    /// Answers what has come without hyper, for which there is no memory, and closes.
+    fn refuse(&mut self, cx: &mut Context<'_>) {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.flow.local.thread.counters.response(status);
+        self.flow.refused(status);
+        self.close();
+        if let Phase::Closing(stream, _) = &mut self.phase {
+            // As far as it takes it: there is nothing to keep the rest in.
+            let _ = Pin::new(stream).poll_write(cx, NO_MEMORY);
+        }
+    }
+
     /// Lets hyper go.
     fn rest(&mut self) {
         self.phase = match self.leave() {
@@ -169,7 +190,7 @@ where
                 self.flow.request.take();
                 let parts = http.into_parts();
                 let mut io = parts.io;
-                io.unread(&parts.read_buf);
+                io.rest(&parts.read_buf);
                 Phase::Resting(io)
             }
             phase => phase,

@@ -21,7 +21,7 @@ use crate::stats::AccessRecord;
 const SHARED_MAX: usize = 4;
 
 /// Octets of a request's target kept for messages.
-const REQUEST_MAX: usize = 256;
+pub(crate) const REQUEST_MAX: usize = 256;
 
 /// Octets from which on sharing is cheaper than copying.
 const SHARED_MIN: usize = 4096;
@@ -244,14 +244,14 @@ impl Flow {
         }
     }
 
-    /// hyper refused a head, and answered it.
-    pub(crate) fn refused_by_hyper(&self) {
+    /// What came was answered with `status` and did not become a request.
+    pub(crate) fn refused(&self, status: StatusCode) {
         if self.shared.options.access_log.is_some() {
             self.asked.replace(Some(Box::new(Asked {
                 line: None,
                 referer: None,
                 user_agent: None,
-                status: StatusCode::BAD_REQUEST,
+                status,
                 octets: 0,
                 out_before: 0,
             })));

@@ -97,6 +97,11 @@ impl HeadScanner {
         self.partial(head, limits)
     }
 
+    /// Lines of the head seen so far, the request line included.
+    pub(crate) fn lines(&self) -> usize {
+        self.lines
+    }
+
     fn partial(&self, head: &[u8], limits: &Limits) -> Scan {
         let line = head.get(self.line..).unwrap_or_default();
         // A CR may be the last that came of the line.

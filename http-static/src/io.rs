@@ -10,11 +10,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use futures_io::AsyncRead;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use crate::Stream;
 use crate::flow::Flow;
+use crate::footprint::{Footprint, HAND_MAX};
 use crate::head::{Fault, Framing, HeadScanner, Scan};
 
 /// Octets read from the stream at once.
@@ -48,6 +48,9 @@ pub(crate) struct Io<S> {
     /// Octets of `held` that are checked and may be handed on.
     checked: usize,
     end: bool,
+    footprint: Footprint,
+    /// Octets the stream was told of last.
+    told: usize,
 }
 
 impl<S> Io<S> {
@@ -60,22 +63,86 @@ impl<S> Io<S> {
             held: Vec::new(),
             checked: 0,
             end: false,
+            footprint: Footprint::default(),
+            told: 0,
         }
     }
 
-    pub(crate) fn into_stream(self) -> S {
+    pub(crate) fn into_stream(mut self) -> S
+    where
+        S: Stream,
+    {
+        self.stream.keep(0);
         self.stream
     }
 
-    /// Takes back what hyper has read and not used.
-    pub(crate) fn unread(&mut self, octets: &[u8]) {
+    /// hyper has gone; `octets` are what it has read and not used.
+    pub(crate) fn rest(&mut self, octets: &[u8])
+    where
+        S: Stream,
+    {
         self.held.splice(..0, octets.iter().copied());
         self.checked += octets.len();
+        self.footprint.rest();
+        // Less than before, which cannot be refused.
+        let _ = self.tell(0);
+    }
+
+    /// hyper is about to come; whether there is memory for it.
+    pub(crate) fn rouse(&mut self) -> bool
+    where
+        S: Stream,
+    {
+        self.footprint.serve();
+        self.tell(0).is_ok()
+    }
+
+    /// Tells the stream what memory is kept when `more` octets are held.
+    fn tell(&mut self, more: usize) -> io::Result<()>
+    where
+        S: Stream,
+    {
+        let held = match self.held.len() + more {
+            0 => 0,
+            need => need.next_power_of_two().max(self.held.capacity()),
+        };
+        let octets = self.footprint.octets(held);
+        if octets != self.told {
+            if !self.stream.keep(octets) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.told = octets;
+        }
+        Ok(())
+    }
+
+    /// Holds `fresh` octets, too.
+    fn hold(&mut self, fresh: &[u8]) -> io::Result<()>
+    where
+        S: Stream,
+    {
+        self.tell(fresh.len())?;
+        let need = self.held.len() + fresh.len();
+        if need > self.held.capacity() {
+            self.held
+                .reserve_exact(need.next_power_of_two() - self.held.len());
+        }
+        self.held.extend_from_slice(fresh);
+        Ok(())
+    }
+
+    /// Octets to read at once: no more of a head than may be.
+    fn read_max(&self) -> usize {
+        if self.held.is_empty() {
+            return READ_MAX;
+        }
+        let most = self.flow.shared.options.limits.head_octets;
+        most.saturating_sub(self.held.len()).clamp(1, READ_MAX)
     }
 
     /// Hands on what is checked, as far as there is room.
     fn hand_on(&mut self, room: &mut ReadBufCursor<'_>) {
-        let take = self.checked.min(room.remaining());
+        let take = self.checked.min(room.remaining()).min(HAND_MAX);
         room.put_slice(&self.held[..take]);
         self.checked -= take;
         if take == self.held.len() {
@@ -106,6 +173,7 @@ impl<S> Io<S> {
                         Scan::Partial => return Ok(at),
                         Scan::Fault(fault) => return Err((at, fault)),
                         Scan::Complete { len, framing } => {
+                            self.footprint.saw_head(len, self.scanner.lines());
                             self.scanner = HeadScanner::default();
                             self.flow.heads.set(self.flow.heads.get().saturating_add(1));
                             self.next = match framing {
@@ -199,6 +267,26 @@ impl<S> Io<S> {
         written
     }
 
+    /// Counts what hyper has to write. Its heads come first, and are the one thing large enough to
+    /// count that is not shared.
+    fn see_write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<()>
+    where
+        S: Stream,
+    {
+        if let Some(first) = pieces.first().filter(|piece| piece.len() > HAND_MAX) {
+            let sharing = self.flow.sharing.borrow();
+            let at = first.as_ptr();
+            if !sharing
+                .iter()
+                .any(|owner| owner.as_ptr_range().contains(&at))
+            {
+                self.footprint.saw_written(first.len());
+            }
+        }
+        self.footprint.saw_streaming(self.flow.streaming.get());
+        self.tell(0)
+    }
+
     fn blocked(&self) {
         if self.flow.blocked.get().is_none() {
             self.flow
@@ -208,26 +296,30 @@ impl<S> Io<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Io<S> {
-    /// Ready when there is something for hyper to read: octets, the end, or a head to refuse.
-    pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+impl<S: Stream + Unpin> Io<S> {
+    /// Ready when there is something for hyper to read: octets, the end, or a head to refuse. An
+    /// error when there is no memory for what has come.
+    pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.flow.head_late.take() {
             self.time_out();
         }
         while self.checked == 0 && !self.end {
             let mut scratch = self.flow.local.scratch();
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut scratch);
+            let room = &mut scratch[..self.read_max()];
+            let read = Pin::new(&mut self.stream).poll_read(cx, room);
+            let mut held = Ok(());
             if let Poll::Ready(Ok(octets)) = read {
                 let fresh = &scratch[..octets.min(scratch.len())];
                 if fresh.is_empty() {
                     self.end = true;
                 } else {
                     self.read_octets(octets);
-                    self.held.extend_from_slice(fresh);
+                    held = self.hold(fresh);
                     self.check_held();
                 }
             }
             self.flow.local.return_scratch(scratch);
+            held?;
             match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(_)) => {}
@@ -235,7 +327,7 @@ impl<S: AsyncRead + Unpin> Io<S> {
                 Poll::Ready(Err(_)) => break,
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     fn read_octets(&self, octets: usize) {
@@ -246,7 +338,7 @@ impl<S: AsyncRead + Unpin> Io<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Read for Io<S> {
+impl<S: Stream + Unpin> Read for Io<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -258,6 +350,7 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
                 io.time_out();
             }
             if io.checked > 0 {
+                io.tell(0)?;
                 io.hand_on(&mut room);
                 return Poll::Ready(Ok(()));
             }
@@ -268,7 +361,8 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
                 return Poll::Ready(Ok(()));
             }
             let mut scratch = io.flow.local.scratch();
-            let read = Pin::new(&mut io.stream).poll_read(cx, &mut scratch);
+            let most = io.read_max();
+            let read = Pin::new(&mut io.stream).poll_read(cx, &mut scratch[..most]);
             let Poll::Ready(Ok(octets)) = read else {
                 io.flow.local.return_scratch(scratch);
                 return read.map_ok(|_| ());
@@ -280,18 +374,22 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
                 io.read_octets(octets);
                 if io.held.is_empty() {
                     // The usual case copies once: what is checked goes straight to hyper.
+                    let most = room.remaining().min(HAND_MAX);
                     match io.check(fresh) {
-                        Ok(checked) if checked == fresh.len() && checked <= room.remaining() => {
-                            room.put_slice(fresh);
+                        Ok(checked) if checked == fresh.len() && checked <= most => {
+                            let told = io.tell(0);
+                            if told.is_ok() {
+                                room.put_slice(fresh);
+                            }
                             io.flow.local.return_scratch(scratch);
-                            return Poll::Ready(Ok(()));
+                            return Poll::Ready(told);
                         }
                         Ok(checked) => {
-                            io.held.extend_from_slice(fresh);
+                            io.hold(fresh)?;
                             io.checked = checked;
                         }
                         Err((checked, fault)) => {
-                            io.held.extend_from_slice(fresh);
+                            io.hold(fresh)?;
                             io.checked = checked;
                             io.refuse(fault);
                         }
@@ -300,7 +398,7 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
                         io.flow.head_since.set(Some(io.flow.now.get()));
                     }
                 } else {
-                    io.held.extend_from_slice(fresh);
+                    io.hold(fresh)?;
                     io.check_held();
                 }
             }
@@ -349,6 +447,7 @@ impl<S: Stream + Unpin> Write for Io<S> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let io = &mut *self;
+        io.see_write(pieces)?;
         let sharing = io.flow.sharing.borrow();
         let written = Pin::new(&mut io.stream).poll_write_shared(cx, pieces, &sharing);
         drop(sharing);

@@ -64,9 +64,11 @@ mod body;
 mod cache;
 mod conditional;
 mod connection;
+mod date;
 mod error;
 mod files;
 mod flow;
+mod footprint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -82,6 +84,7 @@ mod serve;
 mod server;
 mod stats;
 mod stream;
+mod sync;
 mod target;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

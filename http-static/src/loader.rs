@@ -5,10 +5,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender};
 use futures_channel::oneshot;
 use http::StatusCode;
 
@@ -17,6 +15,7 @@ use crate::cache::{Cache, Entry, Kind, Outcome, cost};
 use crate::files::{Found, OpenFile, Root};
 use crate::memory::{Contents, Lease, Part};
 use crate::respond::{FileFields, Redirect, Rendering};
+use crate::sync::{AtomicUsize, Ordering, Receiver, Sender, unbounded};
 
 /// Reads of a file that changes while it is read.
 const READS_MAX: u32 = 3;
@@ -49,7 +48,7 @@ pub(crate) struct Loader {
 
 /// Starts `threads` loaders. They end when every sender is gone.
 pub(crate) fn start(loader: &Arc<Loader>, threads: usize) -> Result<Sender<Job>, ServeError> {
-    let (jobs, queue) = crossbeam_channel::unbounded();
+    let (jobs, queue) = unbounded();
     for number in 0..threads {
         let loader = Arc::clone(loader);
         let queue = queue.clone();
@@ -62,6 +61,12 @@ pub(crate) fn start(loader: &Arc<Loader>, threads: usize) -> Result<Sender<Job>,
 }
 
 impl Loader {
+    /// Puts `job` into the queue. It is counted first: who takes it out may be done at once.
+    pub(crate) fn send(&self, jobs: &Sender<Job>, job: Job) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        drop(jobs.send(job));
+    }
+
     fn run(&self, queue: &Receiver<Job>) {
         for job in queue {
             match job {
@@ -224,5 +229,75 @@ fn is_still(kind: &Kind, found: &Found) -> bool {
         (Kind::Redirect(_), Found::Directory) => true,
         (Kind::Refused(status), Found::Refused(now)) => status == now,
         _ => false,
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod every_order {
+    use super::*;
+    use loom::thread;
+
+    fn loader() -> Loader {
+        let options = crate::Options::new(std::env::temp_dir());
+        Loader {
+            root: Root::new(&options.www_root).unwrap(),
+            cache: Arc::new(Cache::new(0, 16)),
+            rendering: Rendering::new(&options).unwrap(),
+            busy: AtomicUsize::new(0),
+        }
+    }
+
+    /// Asks for `name`, as a worker does.
+    fn ask(loader: &Loader, jobs: &Sender<Job>, name: &str) -> crate::cache::Lookup {
+        let (lookup, path) = loader.cache.look_up(name.as_bytes(), 0);
+        let path = path.unwrap();
+        loader.send(jobs, Job::Load { path, now_ms: 0 });
+        lookup
+    }
+
+    #[test]
+    fn every_job_is_done_once_and_answered() {
+        loom::model(|| {
+            let loader = Arc::new(loader());
+            let (jobs, queue) = unbounded();
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (loader, queue) = (Arc::clone(&loader), queue.clone());
+                    thread::spawn(move || loader.run(&queue))
+                })
+                .collect();
+            let waiting = ["none-1", "none-2"].map(|name| ask(&loader, &jobs, name));
+            drop(jobs);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!(loader.busy.load(Ordering::Relaxed), 0);
+            for lookup in waiting {
+                let crate::cache::Lookup::Wait(mut answer) = lookup else {
+                    panic!("nothing is cached");
+                };
+                assert!(answer.try_recv().unwrap().is_some(), "nobody answered");
+            }
+        });
+    }
+
+    #[test]
+    fn a_job_counts_before_anybody_can_have_done_it() {
+        loom::model(|| {
+            let loader = Arc::new(loader());
+            let (jobs, queue) = unbounded();
+            let thread = {
+                let loader = Arc::clone(&loader);
+                thread::spawn(move || loader.run(&queue))
+            };
+            let other = {
+                let loader = Arc::clone(&loader);
+                thread::spawn(move || loader.busy.load(Ordering::Relaxed))
+            };
+            let _waiting = ask(&loader, &jobs, "none");
+            drop(jobs);
+            thread.join().unwrap();
+            assert!(other.join().unwrap() <= 1, "it went below 0");
+        });
     }
 }

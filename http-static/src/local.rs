@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 
 use crate::cache::{Age, Entry};
+use crate::date::Dates;
 use crate::io::READ_MAX;
 use crate::server::Shared;
 use crate::stats::Counters;
@@ -53,6 +54,7 @@ pub(crate) struct Local {
     hot: RefCell<HashMap<Box<[u8]>, Weak<Entry>>>,
     scratch: RefCell<Vec<u8>>,
     connections: Cell<u64>,
+    pub(crate) dates: Dates,
     /// Connections that have hyper.
     pub(crate) serving: Cell<usize>,
 }
@@ -75,6 +77,7 @@ impl Local {
                 hot: RefCell::default(),
                 scratch: RefCell::default(),
                 connections: Cell::new(0),
+                dates: Dates::default(),
                 serving: Cell::new(0),
             });
             locals.push((Arc::downgrade(shared), Rc::clone(&local)));

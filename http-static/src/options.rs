@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use crate::ServeError;
 use crate::cache::{OTHERS_MAX, cost};
-use crate::flow::Flow;
-use crate::io::READ_MAX;
+use crate::flow::{Flow, REQUEST_MAX};
 use crate::local::HOT_MAX;
-use crate::server::HYPER_BUFFER;
 use crate::stats::AccessLog;
 use crate::target::PATH_MAX;
 
@@ -65,8 +63,8 @@ pub struct Limits {
     /// Distinct paths being loaded at once; beyond it 503. Default 1,024.
     pub loads: usize,
     /// Memory for parts of streamed files, all connections together, in octets. Default 64 MiB.
-    /// When used up a stream goes on in parts of 16 KiB, so the worst case is this plus 16 KiB
-    /// a connection.
+    /// When used up a stream goes on in parts of 16 KiB, which are among what the stream is told
+    /// to [keep](crate::Stream::keep).
     pub stream_memory: usize,
 }
 
@@ -93,14 +91,13 @@ impl Options {
         self.cache_size + self.limits.stream_memory + others + threads * hot
     }
 
-    /// The most memory one connection takes besides these, in octets: hyper's buffers for reading
-    /// and writing, a head being read (in a buffer that grows by doubling), its header lines, and a
-    /// part of a streamed file. [`Connection`](crate::Connection) itself comes on top.
+    /// The most memory one connection takes besides these and what its stream is told to
+    /// [keep](crate::Stream::keep), in octets. [`Connection`](crate::Connection) itself comes on
+    /// top.
     pub fn connection_memory_max(&self) -> usize {
-        let head = 2 * (self.limits.head_octets + READ_MAX);
-        // `http`'s map holds up to 3/4 of a power of two, and each entry less than 128 octets.
-        let lines = 128 * (2 * self.limits.header_lines).next_power_of_two();
-        2 * HYPER_BUFFER + head + lines + READ_MAX + size_of::<Flow>()
+        // The latest request, its sleep, and places in tables that are copied when they grow.
+        const PLACES: usize = 1024;
+        size_of::<Flow>() + REQUEST_MAX + PLACES
     }
 
     /// Refuses values the server could not keep.

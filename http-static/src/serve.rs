@@ -363,7 +363,7 @@ impl Flow {
         let is_head = parts.method == Method::HEAD;
         let mut response = self.shared.loader.rendering.refusal(status, is_head);
         close(&mut response);
-        self.note(&response);
+        self.note(&mut response);
         Answer::Ready(Some(response))
     }
 
@@ -373,7 +373,7 @@ impl Flow {
         let mut response = self.shared.loader.rendering.refusal(status, is_head);
         close(&mut response);
         self.forget_head();
-        self.note(&response);
+        self.note(&mut response);
         Answer::Ready(Some(response))
     }
 
@@ -385,11 +385,14 @@ impl Flow {
         {
             close(&mut response);
         }
-        self.note(&response);
+        self.note(&mut response);
         Answer::Ready(Some(response))
     }
 
-    fn note(&self, response: &Response<FileBody>) {
+    fn note(&self, response: &mut Response<FileBody>) {
+        if let Some(date) = self.local.dates.own(self.now.get()) {
+            response.headers_mut().insert(header::DATE, date);
+        }
         let status = response.status();
         self.local.thread.counters.response(status);
         self.answered(status, response.body().length());

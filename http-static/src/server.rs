@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
 use hyper::rt::Timer;
 use hyper::server::conn::http1;
 
@@ -18,6 +17,7 @@ use crate::local::{Local, Thread};
 use crate::memory::Parts;
 use crate::respond::Rendering;
 use crate::stats::{CacheEntry, Stats};
+use crate::sync::{AtomicUsize, Sender};
 use crate::{Connection, Options, ServeError, Stream};
 
 /// Octets hyper may hold for writing before it stops asking for more; also more than any head.
@@ -174,8 +174,7 @@ impl Shared {
 
     /// Should all loaders have died, the asker learns it from its dropped answer.
     pub(crate) fn send(&self, job: Job) {
-        self.loader.busy.fetch_add(1, Ordering::Relaxed);
-        drop(self.jobs.send(job));
+        self.loader.send(&self.jobs, job);
     }
 
     pub(crate) fn enlist_thread(&self) -> Arc<Thread> {

@@ -22,6 +22,9 @@ struct Wire {
     shared: usize,
     /// Octets `to_client` may hold; writes beyond it wait.
     room: Option<usize>,
+    /// Octets the server says it keeps, and may.
+    kept: usize,
+    keep_max: Option<usize>,
     half_closed: bool,
     closed: bool,
     reader: Option<Waker>,
@@ -92,6 +95,16 @@ impl Client {
         self.0.borrow().shared
     }
 
+    /// Lets the server keep at most `octets` of memory for this connection; `None` for any number.
+    pub fn set_keep(&self, octets: Option<usize>) {
+        self.0.borrow_mut().keep_max = octets;
+    }
+
+    /// Octets of memory the server says it keeps for this connection.
+    pub fn kept(&self) -> usize {
+        self.0.borrow().kept
+    }
+
     /// The server closed its end, or dropped it.
     pub fn is_closed(&self) -> bool {
         self.0.borrow().closed
@@ -124,6 +137,15 @@ impl crate::Stream for Stream {
             }
         }
         written
+    }
+
+    fn keep(&mut self, octets: usize) -> bool {
+        let mut wire = self.0.borrow_mut();
+        let fits = octets <= wire.kept || wire.keep_max.is_none_or(|max| octets <= max);
+        if fits {
+            wire.kept = octets;
+        }
+        fits
     }
 }
 

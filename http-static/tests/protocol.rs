@@ -591,3 +591,83 @@ fn requests_wait_for_no_one_else_when_the_peer_vanishes() {
     assert_eq!((stats.connections, stats.active), (100, 0));
     assert_eq!(Peer::new(&server).get("/").text(), "Welcome\n");
 }
+
+#[test]
+fn what_a_connection_keeps_is_told_and_given_back() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    assert_eq!(peer.client.kept(), 0);
+    peer.client.send(b"GET / HTTP/1.1\r\n");
+    peer.poll();
+    let partial = peer.client.kept();
+    assert!((16..1000).contains(&partial), "{partial}");
+    peer.client.send(b"Host: a\r\n\r\n");
+    assert_eq!(peer.answers(1, false)[0].status, 200);
+    let small = peer.client.kept();
+    assert!((32 << 10..64 << 10).contains(&small), "{small}");
+    let lines = "X: y\r\n".repeat(90) + "Y: " + &"z".repeat(8000);
+    assert_eq!(peer.get_with("/", &lines).status, 200);
+    let large = peer.client.kept();
+    assert!(large > small + (32 << 10), "{large}");
+    peer.timer.advance(Duration::from_millis(300));
+    peer.poll();
+    assert_eq!((peer.client.kept(), server.stats().rested), (0, 1));
+}
+
+#[test]
+fn a_file_that_is_streamed_counts_and_answers_nobody_reads_do_not_pile_up() {
+    let folder = page();
+    folder.write("big", vec![b'x'; 4 << 20]);
+    let server = folder.server_with(|options| options.cache_size = 1 << 20);
+    let mut peer = Peer::new(&server);
+    assert_eq!(peer.get("/").status, 200);
+    let before = peer.client.kept();
+    peer.client.set_room(Some(1));
+    peer.client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+    peer.poll_until(|peer| {
+        peer.client.receive();
+        peer.client.kept() > before
+    });
+    let mut peer = Peer::new(&server);
+    peer.client.set_room(Some(1));
+    let heads = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000);
+    peer.client.send(&heads);
+    for _ in 0..100 {
+        peer.poll();
+        assert!(peer.client.kept() <= before + heads.len());
+    }
+}
+
+#[test]
+fn without_memory_a_request_gets_a_503_and_the_connection_ends() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    peer.client.set_keep(Some(10_000));
+    peer.client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let rest = peer.rest();
+    let (answer, _) = common::Answer::parse(&rest, false).unwrap();
+    assert_eq!(
+        (answer.status, answer.line("Connection")),
+        (503, Some("close"))
+    );
+    assert!(peer.client.is_closed() && peer.client.kept() == 0);
+    // A head in part costs as well.
+    let mut peer = Peer::new(&server);
+    peer.client.set_keep(Some(4_000));
+    peer.client
+        .send(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(5000)).as_bytes());
+    assert!(peer.rest().starts_with(b"HTTP/1.1 503 "));
+    assert_eq!(server.stats().responses[4], 2);
+    // Enough for one request, and not for a larger one behind it.
+    let mut peer = Peer::new(&server);
+    peer.client.set_keep(Some(60_000));
+    assert_eq!(peer.get("/").status, 200);
+    let large = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(12_000)
+    );
+    peer.client.send(large.as_bytes());
+    assert_eq!(peer.rest(), b"");
+}

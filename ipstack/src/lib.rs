@@ -62,6 +62,7 @@ pub mod neighbors;
 pub mod ping;
 mod smoltcp;
 pub mod stream;
+mod sync;
 pub mod tables;
 pub mod tcp;
 pub mod tcp4_error;

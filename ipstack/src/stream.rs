@@ -60,6 +60,14 @@ impl TcpStream {
         self.conn.borrow_mut().poll_write(cx, slices, shared)
     }
 
+    /// Counts `octets` of memory that whoever serves the connection keeps for it, in place of what
+    /// it kept before, among the worker's [buffers](crate::tcp::TcpConfig::buffers_max). `false`,
+    /// and nothing changes, when so many more do not fit. They are given back with the stream's
+    /// connection.
+    pub fn keep(&self, octets: usize) -> bool {
+        self.conn.borrow_mut().keep(octets)
+    }
+
     /// Resets the connection; what was written and not sent is lost.
     pub fn abort(self) {
         self.conn.borrow_mut().abort();

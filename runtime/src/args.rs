@@ -7,12 +7,12 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use dataplane::MacAddr;
-use ipstack::tcp::TcpConfig;
 
 use crate::config::{
     ByteSize, CONFIG_FILE_MAX, Config, HostInterface, HttpServer, Ipv4Prefix, LogFormat, LogLevel,
@@ -286,13 +286,11 @@ pub struct Source {
         default_missing_value = "text", help_heading = "Operation"
     )]
     pub print_limits: Option<LogFormat>,
-    /// TCP connections at most, of each worker [default: 65536]
-    #[arg(
-        long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24),
-        help_heading = "Operation"
-    )]
-    pub connections_max: Option<u32>,
-    /// Memory for TCP's buffers, of each worker, for example 64m [default: 512m]
+    /// TCP connections at most, of each worker [default: 24576]
+    #[arg(long, value_name = "N", help_heading = "Operation")]
+    pub connections_max: Option<NonZeroU32>,
+    /// Memory for the buffers of each worker's connections, TCP's and HTTP's, for example 64m
+    /// [default: 512m]
     #[arg(long, value_name = "SIZE", help_heading = "Operation")]
     pub tcp_memory: Option<ByteSize>,
     /// Take this inherited packet socket instead of opening one; may be given several times, and
@@ -391,7 +389,7 @@ impl Source {
         let checked = if config.interfaces.is_empty() {
             Err(ConfigError::NoInterface)
         } else {
-            config.check_host()
+            config.validate().and_then(|()| config.check_host())
         };
         checked.map_err(|error| LoadError::Invalid {
             place: place.map(|(text, file)| startup_conf::place_of(&error, &text, &file)),
@@ -400,20 +398,6 @@ impl Source {
         let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
         notes.extend(config.warnings());
         Ok(Loaded { config, notes })
-    }
-
-    /// TCP's limits of each worker.
-    pub fn tcp(&self) -> TcpConfig {
-        let mut tcp = TcpConfig::default();
-        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        if let Some(count) = self.connections_max {
-            tcp.connections_max = number(count.into());
-            tcp.connections_per_source_max = tcp.connections_max.div_ceil(2);
-        }
-        if let Some(size) = self.tcp_memory {
-            tcp.buffers_max = number(size.0);
-        }
-        tcp
     }
 
     /// What the server has to reach after its start: the files of this source, to read them again,
@@ -454,6 +438,8 @@ impl Source {
         if let Some(count) = self.spare_interfaces {
             config.spare_interfaces = Some(count);
         }
+        config.connections_max = self.connections_max.or(config.connections_max);
+        config.tcp_memory = self.tcp_memory.or(config.tcp_memory);
         if let Some(address) = self.metrics_listen {
             config.metrics_listen = Some(address);
         }

@@ -29,6 +29,8 @@
 //! | `cli-listen` | see right | operator socket, a path; `/run/dataplane/cli.sock` or the same below `$XDG_RUNTIME_DIR` where one can be made |
 //! | `capture-dir` | the operator socket's folder | the folder `pcap trace` writes in |
 //! | `spare-interfaces` | 4 | workers of host interfaces that can be created while it runs, 0-64 |
+//! | `connections-max` | 24576 | TCP connections of each worker at most, from the start on, 1-16777216; one address has half of them |
+//! | `tcp-memory` | 512m | memory for the buffers of each worker's connections, TCP's and HTTP's, from the start on; at least 1m |
 //! | `metrics-listen` | none | address and port of metrics for Prometheus, `"127.0.0.1:9482"` |
 //! | `access-log` | none | file that gets a line for each request; `"-"` is standard output |
 //! | **`[log]`** | | |
@@ -79,9 +81,11 @@ mod toml_text;
 mod validate;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use dataplane::MacAddr;
+use ipstack::tcp::TcpConfig;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use matching::vlan_id;
@@ -92,9 +96,9 @@ pub(crate) use quantity::decimal;
 pub use quantity::{ByteSize, Seconds};
 pub(crate) use validate::name_problem;
 pub use validate::{
-    ADDRESSES_MAX, CONFIG_FILE_MAX, HOST_INTERFACES_MAX, HTTP_SERVERS_MAX, NEIGHBORS_MAX,
-    REQUEST_BODY_MAX, RING_MEMORY_MAX, ROUTES_MAX, SPARE_INTERFACES_DEFAULT, SPARE_INTERFACES_MAX,
-    SUB_INTERFACES_MAX, WORKERS_MAX,
+    ADDRESSES_MAX, CONFIG_FILE_MAX, CONNECTIONS_MAX, HOST_INTERFACES_MAX, HTTP_SERVERS_MAX,
+    NEIGHBORS_MAX, REQUEST_BODY_MAX, RING_MEMORY_MAX, ROUTES_MAX, SPARE_INTERFACES_DEFAULT,
+    SPARE_INTERFACES_MAX, SUB_INTERFACES_MAX, TCP_MEMORY_MIN, WORKERS_MAX,
 };
 
 /// What shall run.
@@ -113,6 +117,14 @@ pub struct Config {
     /// [`SPARE_INTERFACES_DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spare_interfaces: Option<u16>,
+    /// TCP connections at most, of each worker, and half of them of one address; `None`:
+    /// [`TcpConfig`]'s default. It applies from the start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<NonZeroU32>,
+    /// Memory for the buffers of each worker's connections, TCP's and HTTP's, at least
+    /// [`TCP_MEMORY_MIN`]; `None`: [`TcpConfig`]'s default. It applies from the start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_memory: Option<ByteSize>,
     /// Where metrics are served, on a socket of the kernel's; `None`: nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
@@ -368,6 +380,24 @@ fn keepalive_timeout() -> Seconds {
 
 fn max_req_body_size() -> ByteSize {
     ByteSize::kib(8)
+}
+
+impl Config {
+    /// TCP's limits of each worker.
+    pub fn tcp(&self) -> TcpConfig {
+        let mut tcp = TcpConfig::default();
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(count) = self.connections_max {
+            tcp.connections_max = number(count.get().into());
+            tcp.connections_per_source_max = tcp.connections_max.div_ceil(2);
+        }
+        if let Some(size) = self.tcp_memory {
+            tcp.buffers_max = number(size.0);
+            // What is idle makes room before anybody is refused.
+            tcp.buffers_idle_max = tcp.buffers_idle_max.min(tcp.buffers_max / 8);
+        }
+        tcp
+    }
 }
 
 impl HttpServer {

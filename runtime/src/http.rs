@@ -92,6 +92,10 @@ impl http_static::Stream for HttpStream {
     ) -> Poll<io::Result<usize>> {
         self.0.poll_write_shared(cx, pieces, shared)
     }
+
+    fn keep(&mut self, octets: usize) -> bool {
+        self.0.keep(octets)
+    }
 }
 
 /// A connection whose panic is reported, with what is needed to see it again, on its way to TCP,

@@ -78,6 +78,7 @@ pub mod spin;
 pub mod start;
 pub mod startup_conf;
 mod supervisor;
+mod sync;
 pub mod timers;
 pub mod trace;
 pub mod vpp_conf;

@@ -28,6 +28,9 @@ const OTHER_THREADS: u64 = 3;
 /// Octets of the first thread's stack, the usual limit (`ulimit -s`).
 const MAIN_STACK: u64 = 8 << 20;
 
+/// What serving a connection takes besides it: who reports its panics, and allocation.
+const FUTURE: usize = 256;
+
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -142,14 +145,17 @@ fn memory(config: &Config, tcp: &TcpConfig) -> Vec<Memory> {
     parts.push(part("stacks of other threads", threads, STACK));
     let rings: u64 = config.interfaces.iter().map(ring).sum();
     parts.push(part("rings shared with the kernel", 1, rings));
-    parts.push(part("TCP of a worker", workers, wide(tcp.memory_max())));
+    let buffers = wide(tcp.buffers_max);
+    parts.push(part("buffers of a worker's connections", workers, buffers));
+    let tables = wide(tcp.memory_max()).saturating_sub(buffers);
+    parts.push(part("TCP of a worker, without these", workers, tables));
     let connection = config.http.iter().map(|http| {
-        let own = size_of::<Connection<HttpStream, Timers>>();
+        let own = size_of::<Connection<HttpStream, Timers>>() + FUTURE;
         wide(server_options(http).connection_memory_max() + own)
     });
     let connections = workers * wide(tcp.connections_max);
     parts.push(part(
-        "HTTP of a connection",
+        "HTTP of a connection, without these",
         connections,
         connection.max().unwrap_or(0),
     ));
@@ -243,11 +249,11 @@ fn limits(config: &Config, tcp: &TcpConfig) -> Vec<Limit> {
         "the oldest is forgotten",
     );
     limit(
-        "TCP buffers",
+        "buffers of connections",
         w,
         wide(tcp.buffers_max),
         Octets,
-        "send buffers stay small, then new connections are refused",
+        "send buffers stay small, then requests get a 503",
     );
     limit(
         "receive buffer",
@@ -514,6 +520,13 @@ fn limits(config: &Config, tcp: &TcpConfig) -> Vec<Limit> {
         Count,
         "an interface made again stays unused until a restart",
     );
+    limit(
+        "the same of interfaces created later",
+        "shared worker",
+        wide(sockets::LATER_SPARES_MAX),
+        Count,
+        "the same",
+    );
     all
 }
 
@@ -580,6 +593,9 @@ mod tests {
         let sum: u64 = one.memory.iter().map(|part| part.count * part.octets).sum();
         assert_eq!(one.memory_max, sum);
         assert!(Limits::of(&config(2), &tcp).memory_max > one.memory_max + (512 << 20));
+        // The program's file is that of these tests.
+        let program = one.memory[0].octets;
+        assert!(one.memory_max - program < 1000 << 20, "{one}");
         let mut larger = config(1);
         larger.http[0].cache_size = ByteSize::mib(110);
         let more = Limits::of(&larger, &tcp).memory_max - one.memory_max;
@@ -589,7 +605,7 @@ mod tests {
             buffers_max: 8 << 20,
             ..TcpConfig::default()
         };
-        assert!(Limits::of(&config(1), &fewer).memory_max < one.memory_max / 4);
+        assert!(Limits::of(&config(1), &fewer).memory_max < one.memory_max / 2);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EfdFlags;
+
+use crate::sync::{AtomicBool, EventFd, Ordering};
 
 /// Rings a worker. Cheap while it is awake: the descriptor is written only when somebody sleeps.
 #[derive(Clone, Debug)]
@@ -39,9 +40,9 @@ impl Notify {
 
     /// Wakes the worker if it sleeps. Publish the work first.
     pub fn ring(&self) {
-        // SeqCst on both sides: either we see the sleeper, or it sees our work.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.bell.asleep.swap(false, Ordering::SeqCst) {
+        // Swaps have one order. Either the sleeper's came before, and we see it; or it comes later,
+        // takes over what we release, and sees our work.
+        if self.bell.asleep.swap(false, Ordering::AcqRel) {
             // EAGAIN means the counter is full, so it is readable already.
             let _ = self.bell.fd.write(1);
         }
@@ -50,13 +51,13 @@ impl Notify {
     /// Says that the worker is about to sleep. It must look for work once more after this, and
     /// call [`Self::awake`] in any case.
     pub fn sleeping(&self) {
-        self.bell.asleep.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        // A store would not do: it takes nothing over.
+        self.bell.asleep.swap(true, Ordering::AcqRel);
     }
 
     /// Says that the worker is awake, and clears the bell.
     pub fn awake(&self) {
-        if !self.bell.asleep.swap(false, Ordering::SeqCst) {
+        if !self.bell.asleep.swap(false, Ordering::AcqRel) {
             // Somebody rang: take the ring off, or the next sleep ends at once.
             match self.bell.fd.read() {
                 Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -69,6 +70,64 @@ impl Notify {
 impl AsFd for Notify {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.fd.as_fd()
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod every_order {
+    use super::*;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    /// Takes work as every thread with a bell does, until it has had `all`.
+    fn work(notify: &Notify, published: &AtomicUsize, all: usize) {
+        while published.load(Ordering::Relaxed) < all {
+            notify.sleeping();
+            if published.load(Ordering::Relaxed) < all {
+                notify.bell.fd.wait();
+            }
+            notify.awake();
+        }
+    }
+
+    #[test]
+    fn a_sleeper_wakes_for_work_that_another_thread_publishes() {
+        loom::model(|| {
+            let notify = Notify::new().unwrap();
+            let published = Arc::new(AtomicUsize::new(0));
+            let other = {
+                let (notify, published) = (notify.clone(), Arc::clone(&published));
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        published.fetch_add(1, Ordering::Relaxed);
+                        notify.ring();
+                    }
+                })
+            };
+            work(&notify, &published, 2);
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_sleeper_wakes_for_work_that_two_threads_publish() {
+        loom::model(|| {
+            let notify = Notify::new().unwrap();
+            let published = Arc::new(AtomicUsize::new(0));
+            let others: Vec<_> = (0..2)
+                .map(|_| {
+                    let (notify, published) = (notify.clone(), Arc::clone(&published));
+                    thread::spawn(move || {
+                        published.fetch_add(1, Ordering::Relaxed);
+                        notify.ring();
+                    })
+                })
+                .collect();
+            work(&notify, &published, 2);
+            for other in others {
+                other.join().unwrap();
+            }
+        });
     }
 }
 

@@ -19,6 +19,9 @@ pub const PER_WORKER: usize = 3;
 /// made again.
 pub const SPARES_MAX: usize = 16;
 
+/// The same of a worker of an interface that is created while the program runs.
+pub const LATER_SPARES_MAX: usize = 4;
+
 /// Descriptors a parent may pass.
 pub const PASSED_MAX: usize = 4096;
 
@@ -159,12 +162,13 @@ impl SocketSource {
 }
 
 impl SocketSource {
-    /// The sockets of one more worker, for an interface that comes later; `None` when there are
-    /// none.
+    /// The sockets of one more worker, for an interface that comes later, with
+    /// [`LATER_SPARES_MAX`] spares should it share that interface; `None` when there are none. What
+    /// a parent passed has no spares for it.
     pub fn spare(&mut self) -> Option<Sockets> {
         const NAME: &str = "a spare interface";
         match self {
-            Self::Open => Sockets::open(NAME).ok(),
+            Self::Open => Sockets::open_with_spares(NAME, LATER_SPARES_MAX).ok(),
             Self::Passed { sockets, .. } if sockets.len() < PER_WORKER => None,
             Self::Passed { .. } => self.take(NAME, false).ok(),
         }

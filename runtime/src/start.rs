@@ -51,6 +51,7 @@ impl Prepared {
     pub fn open_with(config: Config, mut source: SocketSource) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         config.check_host().map_err(StartError::Config)?;
+        let tcp = config.tcp();
         processors();
         let mut numbers = Numbers::default();
         let mut ports = Vec::new();
@@ -78,14 +79,14 @@ impl Prepared {
             numbers,
             ports,
             monitor,
-            tcp: TcpConfig::default(),
+            tcp,
             capture_folder: None,
             spares,
             access_log: None,
         })
     }
 
-    /// TCP's limits, to change before the start.
+    /// TCP's limits, those of the configuration, to change before the start.
     pub fn tcp(&mut self) -> &mut TcpConfig {
         &mut self.tcp
     }

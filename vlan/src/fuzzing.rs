@@ -106,6 +106,7 @@ mod tests {
     use dataplane::fuzzing::replay;
 
     #[test]
+    #[cfg_attr(miri, ignore = "reads the corpora")]
     fn the_corpora_pass() {
         replay("dot1q_demux", dot1q_demux);
         replay("dot1q_push", dot1q_push);

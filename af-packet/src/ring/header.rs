@@ -1,6 +1,6 @@
 //! What the kernel says of a received frame, before anything of it is believed.
 
-use dataplane::{Checksum, EtherType, Frame, IfIndex, Tag};
+use dataplane::{Checksum, EtherType, Frame, HEADROOM, IfIndex, Tag};
 
 use crate::ring::vnet;
 use crate::uapi::{rx_status, sll};
@@ -42,11 +42,11 @@ impl Header {
     }
 
     /// The frame's octets from the start of the header, `(start, end)`, when they lie behind the
-    /// header (`head` octets) and before `room`.
+    /// header (`head` octets) and [`HEADROOM`], and before `room`.
     pub(super) fn span(&self, head: usize, room: usize) -> Option<(usize, usize)> {
         let start = usize::from(self.mac);
         let end = start.checked_add(usize::try_from(self.snaplen).ok()?)?;
-        (start >= head && end <= room && self.snaplen > 0).then_some((start, end))
+        (start >= head + HEADROOM && end <= room && self.snaplen > 0).then_some((start, end))
     }
 
     /// The frame: `buffer[start..]`, its metadata filled in. The buffer begins behind the

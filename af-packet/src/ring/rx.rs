@@ -130,8 +130,9 @@ pub struct RxTurn<'ring> {
 
 impl RxTurn<'_> {
     /// Fills `batch` up with received frames, and says how many were added. Each begins with its
-    /// Ethernet header behind at least [`HEADROOM`](dataplane::HEADROOM) free octets; the outer
-    /// tag, the checksum's state and the rest are in its metadata.
+    /// Ethernet header behind at least [`HEADROOM`](dataplane::HEADROOM) free octets, or is
+    /// [malformed](RxCounters::malformed); the outer tag, the checksum's state and the rest are in
+    /// its metadata.
     ///
     /// The batch borrows the turn, so it has to be declared after it, and this can be called once.
     pub fn fill<'turn>(&'turn mut self, batch: &mut Batch<'turn>) -> usize {

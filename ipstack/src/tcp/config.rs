@@ -32,9 +32,11 @@ pub struct TcpConfig {
     pub tx_buffer_min: usize,
     /// Send buffer of a connection that sends much, in octets; also the most in flight.
     pub tx_buffer_max: usize,
-    /// All buffers together at most, in octets. From three quarters of it on, send buffers stay at
-    /// `tx_buffer_min`; new connections are refused once not even these fit. Besides, up to 128
-    /// pairs of the least size are kept for connections that wake up.
+    /// All buffers together at most, in octets: `rx_buffer` and twice the send buffer (what is sent
+    /// is kept beside it) of each connection that has any, and what those who serve connections
+    /// [keep](crate::stream::TcpStream::keep) for them. From three quarters of it on, send buffers
+    /// stay at `tx_buffer_min`; new connections are refused once not even these fit. Besides, up to
+    /// 128 pairs of the least size are kept for connections that wake up.
     pub buffers_max: usize,
     /// When all buffers together are more than this, in octets, an idle connection gives its own
     /// back at once and not only after `hibernate_after`.
@@ -69,8 +71,8 @@ pub struct TcpConfig {
 impl Default for TcpConfig {
     fn default() -> Self {
         Self {
-            connections_max: 65_536,
-            connections_per_source_max: 32_768,
+            connections_max: 24_576,
+            connections_per_source_max: 12_288,
             half_open_max: 16_384,
             time_wait_max: 32_768,
             listeners_max: 1024,
@@ -78,7 +80,7 @@ impl Default for TcpConfig {
             tx_buffer_min: 16_384,
             tx_buffer_max: 1 << 20,
             buffers_max: 512 << 20,
-            buffers_idle_max: 32 << 20,
+            buffers_idle_max: 48 << 20,
             time_wait: Duration::from_mins(1),
             fin_wait_2: Duration::from_mins(1),
             closing: Duration::from_mins(1),

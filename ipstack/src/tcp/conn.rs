@@ -79,7 +79,8 @@ impl State {
 pub(crate) struct Shared {
     pub(crate) config: TcpConfig,
     pub(crate) counters: RefCell<TcpCounters>,
-    /// Octets of all buffers, those of `spares` not counted.
+    /// Octets all connections have for their buffers and for who serves them, those of `spares`
+    /// not counted.
     pub(crate) buffers: Cell<usize>,
     /// Sockets of connections that went to sleep, for those that wake up: clearing new buffers
     /// costs more than all else a small request does. At most [`SPARES_MAX`]; all have buffers of
@@ -192,6 +193,8 @@ pub(crate) struct Conn {
     pub(crate) octets_out: u64,
     /// Octets of the socket's buffers, as counted in [`Shared::buffers`].
     buffered: usize,
+    /// Octets who serves the connection keeps for it, counted there too.
+    kept: usize,
 }
 
 impl Conn {
@@ -221,6 +224,7 @@ impl Conn {
             octets_in: 0,
             octets_out: 0,
             buffered: 0,
+            kept: 0,
         }
     }
 
@@ -298,12 +302,12 @@ impl Conn {
         let config = &shared.config;
         let rx = config.rx_buffer;
         self.sleep();
-        let tx = if rx + tx <= self.left_for(tx) {
+        let tx = if cost(rx, tx) <= self.left_for(tx) {
             tx
         } else {
             config.tx_buffer_min
         };
-        if rx + tx > self.left_for(tx) {
+        if cost(rx, tx) > self.left_for(tx) {
             shared.count(|c| c.refused_memory += 1);
             return false;
         }
@@ -327,7 +331,7 @@ impl Conn {
             return false;
         }
         self.queue.restart(self.tcb.snd_max);
-        self.buffered = rx + tx;
+        self.buffered = cost(rx, tx);
         shared.buffers.set(shared.buffers.get() + self.buffered);
         true
     }
@@ -336,7 +340,8 @@ impl Conn {
     pub(crate) fn sleep(&mut self) {
         let config = &self.shared.config;
         let mut spares = self.shared.spares.borrow_mut();
-        if self.buffered == config.rx_buffer + config.tx_buffer_min && spares.len() < SPARES_MAX {
+        let least = cost(config.rx_buffer, config.tx_buffer_min);
+        if self.buffered == least && spares.len() < SPARES_MAX {
             spares.extend(self.socket.take());
         }
         drop(spares);
@@ -353,6 +358,20 @@ impl Conn {
             config.buffers_max
         };
         (max + self.buffered).saturating_sub(self.shared.buffers.get())
+    }
+
+    /// Counts `octets` that whoever serves the connection keeps for it, in place of what it kept
+    /// before. `false`, and nothing changes, when they do not fit.
+    pub(crate) fn keep(&mut self, octets: usize) -> bool {
+        let shared = &self.shared;
+        let others = shared.buffers.get() - self.kept;
+        if octets > self.kept && octets > shared.config.buffers_max.saturating_sub(others) {
+            shared.count(|c| c.refused_memory += 1);
+            return false;
+        }
+        shared.buffers.set(others + octets);
+        self.kept = octets;
+        true
     }
 
     /// Gives the buffers back.
@@ -516,7 +535,8 @@ impl Conn {
         let wanted = self.tx_buffer(octets);
         let capacity = self.socket.as_ref().map_or(0, Socket::send_capacity);
         let left = self.left_for(wanted);
-        if wanted > capacity && self.is_idle() && self.shared.config.rx_buffer + wanted <= left {
+        let fits = cost(self.shared.config.rx_buffer, wanted) <= left;
+        if wanted > capacity && self.is_idle() && fits {
             return self.make_socket(wanted);
         }
         true
@@ -580,6 +600,7 @@ impl Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         self.drop_socket();
+        self.keep(0);
     }
 }
 
@@ -594,6 +615,11 @@ impl fmt::Debug for Conn {
             .field("fate", &self.fate)
             .finish_non_exhaustive()
     }
+}
+
+/// Octets of a connection's buffers: what comes, room for what is sent, and copies of it.
+fn cost(rx: usize, tx: usize) -> usize {
+    rx + 2 * tx
 }
 
 /// Whether `part` lies in `owner`, and not only looks like it.

@@ -83,8 +83,7 @@ pub(super) fn memory_max(config: &TcpConfig) -> usize {
     let flow = size_of::<Flow>() + size_of::<Conn>() + SOCKET + PEER + ROW + TIMER;
     let half_open = size_of::<HalfOpen>() + 16 + ROW + TIMER;
     let time_wait = size_of::<TimeWait>() + 16 + ROW + TIMER;
-    // smoltcp's buffers, and copies of what is being sent, which are no more than these.
-    2 * config.buffers_max
+    config.buffers_max
         + SPARES_MAX * (config.rx_buffer + config.tx_buffer_min)
         + config.connections_max * flow
         + config.half_open_max * half_open

@@ -1041,7 +1041,7 @@ fn time_wait_records_are_bounded() {
 #[test]
 fn buffers_are_bounded_and_writers_make_do_with_less() {
     let config = TcpConfig {
-        buffers_max: 70_000,
+        buffers_max: 100_000,
         ..plain(true)
     };
     let mut bed = Bed::new(config);
@@ -1051,7 +1051,7 @@ fn buffers_are_bounded_and_writers_make_do_with_less() {
         bed.send(&peer.segment(ACK, b"x"));
         peers.push(peer);
     }
-    assert!(bed.tcp.limits().buffers.0 <= 70_000);
+    assert!(bed.tcp.limits().buffers.0 <= 100_000);
     assert_eq!(bed.drops, [("no-memory", 1)]);
     // After a while the idle ones give theirs back.
     bed.pass(S(3));
@@ -1063,7 +1063,7 @@ fn buffers_are_bounded_and_writers_make_do_with_less() {
 #[test]
 fn many_buffers_in_use_make_idle_connections_give_theirs_back_at_once() {
     let mut bed = Bed::new(TcpConfig {
-        buffers_idle_max: 2 * 32_768,
+        buffers_idle_max: 2 * 49_152,
         ..plain(true)
     });
     let mut peers: Vec<_> = (4000..4004).map(|port| bed.open(port)).collect();
@@ -1071,7 +1071,7 @@ fn many_buffers_in_use_make_idle_connections_give_theirs_back_at_once() {
         bed.send(&peer.segment(ACK, b"x"));
         bed.pass(Duration::from_millis(50));
     }
-    assert!(bed.tcp.limits().buffers.0 <= 2 * 32_768);
+    assert!(bed.tcp.limits().buffers.0 <= 2 * 49_152);
     assert!(bed.counters().hibernated >= 2);
     assert_eq!(bed.script.received.borrow().len(), 4);
 }

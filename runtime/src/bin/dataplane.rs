@@ -80,7 +80,7 @@ fn serve(source: &Source) -> ExitCode {
     };
     let started = SystemTime::now();
     if let Some(format) = source.print_limits {
-        let limits = Limits::of(&loaded.config, &source.tcp());
+        let limits = Limits::of(&loaded.config, &loaded.config.tcp());
         return printed(match format {
             LogFormat::Text => write!(io::stdout(), "{limits}"),
             LogFormat::Json => writeln!(io::stdout(), "{}", limits.to_json()),
@@ -114,7 +114,6 @@ fn serve(source: &Source) -> ExitCode {
         Ok(prepared) => prepared,
         Err(error) => return complain(&error),
     };
-    *prepared.tcp() = source.tcp();
     // Before privileges are given up, which the folder may ask for.
     let listener = match cli_listen {
         None => default_listener(),

@@ -15,13 +15,13 @@ use super::ping::Ping;
 use crate::service::{Bell, REST, Service};
 
 /// Connections at most. When another comes, the one that was silent longest goes.
-pub const CLIENTS_MAX: usize = 256;
+pub const CLIENTS_MAX: usize = 128;
 
 /// How long a client may leave its answers unread.
 pub const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// Octets of unread answers, all clients together; when they are more, who has most goes.
-pub const OUTPUT_MAX: usize = 64 << 20;
+pub const OUTPUT_MAX: usize = 32 << 20;
 
 /// Octets read from one client before another has its turn.
 const READ_MAX: usize = 4096;

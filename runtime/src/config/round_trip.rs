@@ -130,6 +130,8 @@ prop_compose! {
         cli_listen in option::of("/[a-z/ ]{1,9}"),
         capture_dir in option::of("/[a-z/ ]{1,9}"),
         spare_interfaces in option::of(0u16..=64),
+        connections_max in option::of(1u32..=1 << 24),
+        tcp_memory in option::of(1u64 << 20..1 << 40),
         metrics in option::of(1u16..),
         by_name in any::<bool>(),
         mac in mac(),
@@ -138,6 +140,8 @@ prop_compose! {
         config.cli_listen = cli_listen.map(PathBuf::from);
         config.capture_dir = capture_dir.map(PathBuf::from);
         config.spare_interfaces = spare_interfaces;
+        config.connections_max = connections_max.and_then(NonZeroU32::new);
+        config.tcp_memory = tcp_memory.map(ByteSize);
         config.metrics_listen = metrics.map(|port| ([127, 0, 0, 1], port).into());
         let mut network = 0;
         for (mut host, counts) in hosts {
@@ -189,6 +193,8 @@ proptest! {
             cli_listen: config.cli_listen.clone(),
             capture_dir: config.capture_dir.clone(),
             spare_interfaces: config.spare_interfaces,
+            connections_max: config.connections_max,
+            tcp_memory: config.tcp_memory,
             metrics_listen: config.metrics_listen,
             access_log: config.access_log.clone(),
             log: config.log,

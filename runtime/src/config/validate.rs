@@ -35,6 +35,10 @@ pub const SPARE_INTERFACES_MAX: u16 = 64;
 pub const RING_MEMORY_MAX: ByteSize = ByteSize::mib(1024);
 /// The largest limit on request bodies: each connection may hold one.
 pub const REQUEST_BODY_MAX: ByteSize = ByteSize::mib(16);
+/// TCP connections of a worker.
+pub const CONNECTIONS_MAX: u32 = 1 << 24;
+/// The least memory for the buffers of a worker's connections: some connections can do their work.
+pub const TCP_MEMORY_MIN: ByteSize = ByteSize::mib(1);
 
 /// The smallest MTU that IPv4 works with (RFC 791, section 3.2).
 const MTU_MIN: u16 = 68;
@@ -128,10 +132,21 @@ impl Config {
                 usize::from(self.spare_interfaces.unwrap_or(0)),
                 usize::from(SPARE_INTERFACES_MAX),
             ),
+            (
+                "connections of a worker",
+                self.connections_max.map_or(0, |count| {
+                    usize::try_from(count.get()).unwrap_or(usize::MAX)
+                }),
+                CONNECTIONS_MAX as usize,
+            ),
         ] {
             if count > max {
                 return Err(ConfigError::TooMany { what, max });
             }
+        }
+        if let Some(size) = self.tcp_memory.filter(|size| *size < TCP_MEMORY_MIN) {
+            let min = TCP_MEMORY_MIN;
+            return Err(ConfigError::TcpMemory { size, min });
         }
         Ok(())
     }

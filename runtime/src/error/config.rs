@@ -230,6 +230,13 @@ pub enum ConfigError {
         /// The largest allowed.
         max: ByteSize,
     },
+    /// Too little memory for connections.
+    TcpMemory {
+        /// What was asked for.
+        size: ByteSize,
+        /// The least allowed.
+        min: ByteSize,
+    },
     /// More of something than is allowed.
     TooMany {
         /// Of what.
@@ -281,7 +288,9 @@ impl ConfigError {
             Self::DuplicateHttp { address, port } | Self::NoSuchHttp { address, port } => {
                 Some(format!("tcp://{address}/{port}"))
             }
-            Self::MaxReqBodySize { size, .. } => Some(size.to_string()),
+            Self::MaxReqBodySize { size, .. } | Self::TcpMemory { size, .. } => {
+                Some(size.to_string())
+            }
             Self::NoInterface | Self::TooMany { .. } | Self::Unprintable { .. } => None,
         }
     }
@@ -441,6 +450,9 @@ impl fmt::Display for ConfigError {
                     f,
                     "max-req-body-size {size} is too large; use at most {max}"
                 )
+            }
+            Self::TcpMemory { size, min } => {
+                write!(f, "tcp-memory {size} is too little; use at least {min}")
             }
             Self::TooMany { what, max } => write!(f, "more than {max} {what} are not supported"),
             Self::Unprintable { why } => write!(f, "the configuration cannot be printed: {why}"),

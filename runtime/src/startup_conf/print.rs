@@ -9,7 +9,8 @@ use crate::words::Word;
 
 impl Config {
     /// The commands that make this configuration: an empty one with the same `cli_listen`,
-    /// `capture_dir`, `spare_interfaces`, `metrics_listen` and `log`, for which the language has no commands, becomes equal to it by
+    /// `capture_dir`, `spare_interfaces`, `connections_max`, `tcp_memory`, `metrics_listen`,
+    /// `access_log` and `log`, for which the language has no commands, becomes equal to it by
     /// [`edit`](super::edit). A path that is not UTF-8 is printed with replacement characters.
     pub fn to_startup_conf(&self) -> String {
         let mut lines = Lines::default();

@@ -113,6 +113,41 @@ fn a_second_interface_is_created_served_and_deleted_beside_a_download_on_the_fir
 }
 
 #[test]
+fn two_workers_of_an_interface_created_later_follow_when_the_host_makes_it_again() {
+    let desk = Desk::new();
+    let Some(mut bed) = desk.bed(&["--spare-interfaces", "2"]) else {
+        return;
+    };
+    let mut node = Links::open(bed.wiring.node()).unwrap();
+    let mut links = bed.pod_links();
+    let other = bed
+        .wiring
+        .add_client(&[Tag::customer(124)], (Ipv4Addr::new(10, 0, 124, 2), 24))
+        .unwrap();
+    let client = bed.wiring.clients()[other].namespace();
+    let [create, rest @ ..] = SECOND;
+    desk.ok(&format!("{create} num-rx-queues 2"));
+    for line in rest {
+        desk.ok(line);
+    }
+    for turn in 0..4 {
+        node.add_macvlan(NODE_DEVICE, "macvlan1", bed.wiring.pod())
+            .unwrap();
+        links.set_up("macvlan1").unwrap();
+        let short = Duration::from_secs(2);
+        let to = SocketAddrV4::new(ADDRESS, 80);
+        // Connections of several ports meet both workers.
+        for _ in 0..8 {
+            eventually(&format!("turn {turn} is served"), || {
+                http_get(client, to, "/index.html", short).is_ok_and(|page| page.body == PAGE)
+            });
+        }
+        links.delete("macvlan1").unwrap();
+    }
+    bed.check();
+}
+
+#[test]
 fn without_spare_sockets_an_interface_is_refused_and_nothing_changes() {
     let desk = Desk::new();
     let Some(bed) = desk.bed(&["--spare-interfaces", "2"]) else {

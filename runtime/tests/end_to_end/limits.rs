@@ -41,7 +41,7 @@ fn a_loaded_server_stays_below_the_memory_it_says() {
     let limits = printed(&bed);
     assert_eq!(limit(&limits, "connections"), 200);
     assert_eq!(limit(&limits, "connections of one address"), 100);
-    assert_eq!(limit(&limits, "TCP buffers"), 16 << 20);
+    assert_eq!(limit(&limits, "buffers of connections"), 16 << 20);
     assert_eq!(limit(&limits, "cache"), 4 << 20);
     let bound = limits["memory-max"].as_u64().unwrap();
     for number in 0..16 {

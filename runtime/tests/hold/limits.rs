@@ -222,3 +222,31 @@ fn whoever_leaves_a_connection_half_done_or_vanishes_is_given_up() {
     );
     assert_eq!(page.unwrap().status, 200);
 }
+
+#[test]
+fn a_worker_that_dies_takes_everything_down_with_a_sentence() {
+    let own = Own::with(|tcp| {
+        // A span no clock can add: closing a connection in order ends the worker.
+        tcp.time_wait = Duration::MAX;
+    });
+    let Some(own) = own else { return };
+    let client = own.wiring.clients()[0].namespace();
+    let mut stream = connect(client, HTTP, SOON).unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    drop(stream);
+    let told = loop {
+        match own.runtime.events().recv_timeout(SOON).unwrap() {
+            Event::Died(why) => break why,
+            event => assert!(!matches!(event, Event::Ready(_)), "{event:?}"),
+        }
+    };
+    assert!(
+        told.starts_with("worker 0 of macvlan0 died: it panicked"),
+        "{told}"
+    );
+    // The supervisor has ended as well: no more is said, and nobody answers.
+    own.runtime.events().recv_timeout(SOON).unwrap_err();
+    assert!(own.runtime.snapshot().is_none());
+}

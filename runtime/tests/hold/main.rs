@@ -11,6 +11,7 @@
 #[path = "../end_to_end/bed.rs"]
 #[expect(dead_code, reason = "the other tests use all of it")]
 mod bed;
+mod clock;
 mod host;
 mod http;
 mod l2l3;

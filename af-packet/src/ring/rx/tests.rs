@@ -119,6 +119,34 @@ fn a_hole_holds_the_walk_until_the_block_closes() {
 }
 
 #[test]
+fn a_frame_that_is_counted_and_not_yet_written_is_waited_for() {
+    let (mut kernel, mut ring) = FakeKernel::v3(V3, false, true);
+    // So that an earlier lap's headers could lie where the next will.
+    for lap in 0..6u8 {
+        kernel.deliver(&Delivery::of(&[lap; 60]));
+        assert_eq!(octets(&mut ring), [vec![lap; 60]]);
+        kernel.close();
+        assert!(octets(&mut ring).is_empty());
+    }
+    let counted = Delivery {
+        counted: true,
+        ..Delivery::of(&[7; 60])
+    };
+    kernel.deliver(&counted);
+    assert!(!ring.is_ready() && octets(&mut ring).is_empty());
+    let (mut kernel, mut ring) = FakeKernel::v3(V3, false, true);
+    let unfinished = Delivery {
+        unfinished: true,
+        ..Delivery::of(&[7; 60])
+    };
+    kernel.deliver(&unfinished);
+    assert!(!ring.is_ready() && octets(&mut ring).is_empty());
+    // Whatever it holds is final when the block closes.
+    kernel.close();
+    assert_eq!(octets(&mut ring), [vec![7; 60]]);
+}
+
+#[test]
 fn a_lying_snaplen_stops_at_the_edge() {
     for (mut kernel, mut ring) in rings(false) {
         let lie = Delivery {
@@ -135,6 +163,23 @@ fn a_lying_snaplen_stops_at_the_edge() {
         kernel.deliver(&Delivery::of(&[3; 60]));
         kernel.close();
         assert_eq!(octets(&mut ring), [vec![3; 60]]);
+    }
+}
+
+#[test]
+fn a_frame_with_less_than_its_headroom_is_refused() {
+    use crate::uapi::{sll, v2, v3};
+    for (number, (mut kernel, mut ring)) in rings(false).into_iter().enumerate() {
+        let head = sll::SIZE + if number == 0 { v2::SIZE } else { v3::SIZE };
+        let at = |headroom: usize| Delivery {
+            mac: u16::try_from(head + headroom).ok(),
+            ..Delivery::of(&[1; 60])
+        };
+        kernel.deliver(&at(dataplane::HEADROOM));
+        kernel.deliver(&at(dataplane::HEADROOM - 1));
+        kernel.close();
+        assert_eq!(octets(&mut ring).len(), 1);
+        assert_eq!((ring.counters().frames, ring.counters().malformed), (1, 1));
     }
 }
 
@@ -205,17 +250,20 @@ fn a_leaked_turn_gives_its_memory_back_with_the_next() {
 fn the_outer_tag_is_metadata() {
     for tpid in [EtherType::CTAG, EtherType::STAG] {
         for (mut kernel, mut ring) in rings(false) {
-            // VID 0 with priority 5: a tag nevertheless.
-            let tag = Tag { tpid, tci: 0xa000 };
-            kernel.deliver(&Delivery {
-                tag: Some(tag),
-                ..Delivery::of(&[0; 60])
-            });
+            // VID 0 with priority 5, and with none: tags nevertheless.
+            let tags = [0xa000, 0].map(|tci| Tag { tpid, tci });
+            for tag in tags {
+                kernel.deliver(&Delivery {
+                    tag: Some(tag),
+                    ..Delivery::of(&[0; 60])
+                });
+            }
             kernel.deliver(&Delivery::of(&[0; 60]));
             kernel.close();
             let frames = take(&mut ring);
-            assert_eq!(frames[0].1.tags.as_slice(), [tag]);
-            assert!(frames[1].1.tags.is_empty());
+            assert_eq!(frames[0].1.tags.as_slice(), [tags[0]]);
+            assert_eq!(frames[1].1.tags.as_slice(), [tags[1]]);
+            assert!(frames[2].1.tags.is_empty());
         }
     }
 }

@@ -169,6 +169,21 @@ fn a_link_that_flapped_is_kicked_twice() {
 }
 
 #[test]
+fn a_slot_the_kernel_calls_malformed_holds_nothing_up() {
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    wire.refuse_next();
+    let mut turn = ring.turn();
+    assert!(send(&mut turn, 1, 60) && send(&mut turn, 2, 60));
+    drop(turn);
+    for _ in 0..3 {
+        drop(ring.turn());
+    }
+    assert_eq!(octets(&wire), [vec![2; 60]]);
+    assert_eq!((ring.counters().wrong_format, wire.skipped()), (1, 1));
+    assert!(!ring.pending());
+}
+
+#[test]
 fn slots_on_their_way_are_not_handed_out() {
     let (wire, mut ring) = FakeWire::new(SMALL, true);
     wire.set_lazy(true);
