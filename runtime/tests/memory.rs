@@ -11,7 +11,7 @@ use af_packet::LinkInfo;
 use dataplane::testing::{MemoryPort, ethernet, slots};
 use dataplane::{Batch, EtherType, Frame, HEADROOM, IfIndex, MacAddr, Offload};
 use http_static::{Options, Server};
-use ipstack::checksum::{self, Sum};
+use dataplane::checksum::{self, Sum};
 use ipstack::ip4::Header;
 use ipstack::tcp::TcpConfig;
 use runtime::assemble::Assembly;
