@@ -113,6 +113,7 @@ mod tests {
     use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no such descriptors")]
     fn what_is_no_inherited_packet_socket_is_refused() {
         assert!(matches!(inherit(-1), Err(InheritError::NotOpen(-1))));
         assert!(matches!(inherit(9999), Err(InheritError::NotOpen(9999))));
@@ -131,6 +132,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no such descriptors")]
     fn a_socket_for_a_child_can_be_taken_over_once() {
         let Ok(mut opened) = open_for_child(1) else {
             return; // no CAP_NET_RAW here; the end-to-end tests have it

@@ -287,7 +287,7 @@ struct Wire {
     budget: Option<(usize, KickError)>,
     lazy: bool,
     forgetful: bool,
-    refuses: bool,
+    refusals: u32,
 }
 
 /// The kernel's side of a transmit ring; clones share it.
@@ -308,7 +308,7 @@ impl FakeWire {
             budget: None,
             lazy: false,
             forgetful: false,
-            refuses: false,
+            refusals: 0,
         })));
         let mut ring = TxRing::new(ours, geometry, vnet, Box::new(wire.clone()));
         ring.set_mtu(1500);
@@ -346,7 +346,7 @@ impl FakeWire {
 
     /// The next slot is called malformed: the kernel stays there until it is asked again.
     pub fn refuse_next(&self) {
-        self.wire().refuses = true;
+        self.wire().refusals += 1;
     }
 
     /// Completes every slot that is being sent.
@@ -415,7 +415,8 @@ impl Kick for FakeWire {
             if wire.load(at + v3::STATUS) != tx_status::SEND_REQUEST {
                 return Ok(());
             }
-            if std::mem::take(&mut wire.refuses) {
+            if let Some(left) = wire.refusals.checked_sub(1) {
+                wire.refusals = left;
                 wire.store(at + v3::STATUS, tx_status::WRONG_FORMAT);
                 return Ok(());
             }

@@ -88,6 +88,6 @@ mod tests {
         assert_eq!(own(-10), Some(noon - Duration::from_secs(10)));
         assert_eq!(own(86_401), Some(noon + Duration::from_secs(86_401)));
         assert_eq!(own(86_403), None, "hyper's is right again");
-        assert_eq!(own(86_400), Some(noon + Duration::from_secs(86_400)));
+        assert_eq!(own(86_400), Some(noon + Duration::from_hours(24)));
     }
 }

@@ -275,6 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes")]
         fn what_parses_prints_the_same(text in "[0-9]{0,6}") {
             if let Ok(vid) = text.parse::<VlanId>() {
                 prop_assert_eq!(vid.to_string(), text.trim_start_matches('0'));

@@ -106,6 +106,7 @@ fn a_port_that_is_down_takes_nothing() {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn arbitrary_octets_are_sent_or_dropped(frames in proptest::collection::vec(
         proptest::collection::vec(any::<u8>(), 0..80), 0..600,
     )) {

@@ -215,6 +215,7 @@ fn drawings_name_every_node_and_arc() {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn received_and_made_equal_sent_dropped_and_consumed(
         octets in proptest::collection::vec(any::<u8>(), 0..=BATCH_MAX),
         made in 0usize..20,

@@ -118,3 +118,17 @@ impl TcpConfig {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_configuration_has_a_receive_buffer_that_lets_a_peer_crash_smoltcp() {
+        let config = TcpConfig {
+            rx_buffer: 1 << 20,
+            ..TcpConfig::default()
+        };
+        assert_eq!(config.clamped().rx_buffer, RX_BUFFER_MAX);
+    }
+}

@@ -1,4 +1,4 @@
-//! The README's table of reliability names tests that exist.
+//! The README's table of reliability and SECURITY.md's of guards name tests that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-fn every_test_the_reliability_table_names_exists() {
+/// Checks the table between `<!-- NAME -->` and `<!-- /NAME -->` of `file`; how many tests it names.
+fn check_table(file: &str, name: &str) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let (_, rest) = readme.split_once("<!-- reliability -->").unwrap();
-    let (table, _) = rest.split_once("<!-- /reliability -->").unwrap();
+    let text = fs::read_to_string(root.join(file)).unwrap();
+    let (_, rest) = text.split_once(&format!("<!-- {name} -->")).unwrap();
+    let (table, _) = rest.split_once(&format!("<!-- /{name} -->")).unwrap();
     let mut files = Vec::new();
     sources(&root, &mut files);
     let all: Vec<_> = files
@@ -43,5 +43,13 @@ fn every_test_the_reliability_table_names_exists() {
             checked += 1;
         }
     }
-    assert!(checked >= 40, "{checked}");
+    checked
+}
+
+#[test]
+fn every_test_the_tables_name_exists() {
+    let reliability = check_table("README.md", "reliability");
+    assert!(reliability >= 40, "{reliability}");
+    let guards = check_table("SECURITY.md", "guards");
+    assert!(guards >= 25, "{guards}");
 }

@@ -84,6 +84,7 @@ fn a_sub_interface_that_is_down_takes_nothing() {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn any_tags_on_any_port_are_sent_or_dropped(
         list in prop::collection::vec(
             (0u16..3, prop::collection::vec((any::<u16>(), any::<u16>()), 0..3)), 0..600),

@@ -118,6 +118,7 @@ fn a_frame_without_headroom_is_left_as_it_was() {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn any_octets_on_any_interface_are_sent_or_dropped(
         list in prop::collection::vec((0u16..8, prop::collection::vec(any::<u8>(), 0..80)), 0..40),
     ) {

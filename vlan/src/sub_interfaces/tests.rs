@@ -189,6 +189,7 @@ fn any_match() -> impl Strategy<Value = Match> {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn finding_agrees_with_a_plain_search_through_adds_and_removes(
         operations in prop::collection::vec((any::<bool>(), 1u16..12, any_match()), 0..40),
         wires in prop::collection::vec(
