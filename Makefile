@@ -24,7 +24,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 export MACVLAN_MASTER VLAN_ID IP_ADDRESS IMAGE
 
 .PHONY: help kustomize deploy undeploy program rootfs image deb site sbom semver
-.PHONY: test-deploy test-package test-install test-docs test-site
+.PHONY: test-deploy test-package test-install test-docs test-site fuzz-campaign
 help:
 	@echo 'make kustomize | deploy | undeploy   MACVLAN_MASTER=eth0 VLAN_ID=123 \'
 	@echo '                                     IP_ADDRESS=192.168.123.150/24 OVERLAY=openshift IMAGE=...'
@@ -33,6 +33,7 @@ help:
 	@echo 'make deb            a Debian package, by cargo deb'
 	@echo 'make site           the documentation as a site, by mdbook and graphviz'
 	@echo 'make sbom           what the program is made of (CycloneDX), by cargo cyclonedx'
+	@echo 'make fuzz-campaign  RUNS=1000000 of each fuzz target, and a table of them, by cargo fuzz'
 	@echo 'make semver         what a release would break, by cargo semver-checks'
 	@echo 'As root, each on its own or by .ci/run:'
 	@echo 'make test-deploy    the image and the manifests in real containers'
@@ -112,3 +113,8 @@ test-docs:
 
 test-site: site
 	docs/test-site.py $(OUT)/site $(OUT)/site-shots
+
+# Each target until RUNS executions or SECONDS are over, two at a time.
+fuzz-campaign:
+	fuzz/campaign.py run --runs $(or $(RUNS),1000000) --seconds $(or $(SECONDS),0) \
+	    --jobs $(or $(JOBS),2)
