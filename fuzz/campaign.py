@@ -60,7 +60,8 @@ def run_one(arguments, programs, name):
     command = [
         programs / name, work(arguments, name), FUZZ / "corpus" / name,
         f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}", "-print_final_stats=1",
-        "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={arguments.out}/{name}-",
+        # By the clock on the wall, and the machine may have something else to do.
+        "-timeout=300", "-rss_limit_mb=2048", f"-artifact_prefix={arguments.out}/{name}-",
         *arguments.option,
     ]
     # Each execution takes and gives back the same memory, which need not go to the kernel and back.
@@ -74,15 +75,17 @@ def run_one(arguments, programs, name):
 
 
 def figures(logs):
-    """Executions, seconds and failed runs of `logs`."""
+    """Executions and seconds of the runs in `logs` that came to their end, and how many did not."""
     executed = seconds = failed = 0
     for log in logs:
         text = log.read_bytes()
         done, count = DONE.search(text), EXECUTED.search(text)
-        # A target that fails says how many it executed, but not for how long.
-        executed += int(count.group(1)) if count else 0
-        seconds += int(done.group(2)) if done else 0
-        failed += done is None
+        # What failed, or goes on, counts for nothing.
+        if done and count:
+            executed += int(count.group(1))
+            seconds += int(done.group(2))
+        else:
+            failed += 1
     return executed, seconds, failed
 
 
@@ -118,16 +121,17 @@ def table(arguments):
 def merge(arguments):
     programs = arguments.programs or build(arguments)
     for name in targets(arguments.target):
-        # Small inputs first, so that the bound cuts off the large ones.
         found = arguments.out / "merged" / name
         shutil.rmtree(found, ignore_errors=True)
         shutil.copytree(FUZZ / "corpus" / name, found)
         before = {path.name for path in found.iterdir()}
-        command = [programs / name, "-merge=1", found, work(arguments, name)]
+        # For what it reaches, not for how often it does.
+        command = [programs / name, "-set_cover_merge=1", "-use_counters=0", "-timeout=300", found, work(arguments, name)]
         with (arguments.out / f"{name}.merge").open("wb") as output:
             subprocess.run(["nice", "-n", "19", *command], stdout=output, stderr=output, check=True)
         files, octets = corpus(name)
         fresh = [path for path in found.iterdir() if path.name not in before]
+        # Small ones first, so that the bound cuts off the large ones.
         for path in sorted(fresh, key=lambda path: path.stat().st_size):
             files, octets = files + 1, octets + path.stat().st_size
             if files > FILES_MAX or octets > OCTETS_MAX:
