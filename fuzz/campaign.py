@@ -9,6 +9,7 @@ libFuzzer printed.
 
 import argparse
 import concurrent.futures
+import itertools
 import os
 import pathlib
 import re
@@ -55,8 +56,8 @@ def work(arguments, name):
 
 def run_one(arguments, programs, name):
     """Runs one target to its end; whether it passed."""
-    number = len(list(arguments.out.glob(f"{name}.*.log")))
-    log = arguments.out / f"{name}.{number}.log"
+    names = (arguments.out / f"{name}.{number}.log" for number in itertools.count())
+    log = next(path for path in names if not path.exists())
     command = [
         programs / name, work(arguments, name), FUZZ / "corpus" / name,
         f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}", "-print_final_stats=1",

@@ -64,10 +64,11 @@ pub fn server(limits: Limits) -> Server {
     server.unwrap_or_else(|error| unreachable!("the folder and the limits are valid: {error}"))
 }
 
-/// Waits until nothing is being loaded, so that an answer comes as soon as it is looked for.
+/// Waits until nothing is being loaded, so that an answer comes as soon as it is looked for. Asleep:
+/// on a busy machine who yields waits for everybody, and so does the loader.
 pub fn settle(server: &Server) {
     while server.is_loading() {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_micros(10));
     }
 }
 
