@@ -82,7 +82,7 @@ fn reflect(octets: &mut [u8]) {
     front[26..30].swap_with_slice(&mut rest[..4]);
     octets[34] = 0;
     let sum = u16::from_be_bytes([octets[36], octets[37]]);
-    let sum = ipstack::checksum::update(sum, 0x0800, 0);
+    let sum = dataplane::checksum::update(sum, 0x0800, 0);
     octets[36..38].copy_from_slice(&sum.to_be_bytes());
 }
 

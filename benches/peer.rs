@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use dataplane::EtherType;
+use dataplane::checksum;
 use dataplane::testing::ethernet;
 use futures_io::{AsyncRead, AsyncWrite};
-use ipstack::checksum;
 use ipstack::ip4::Header;
 use ipstack::stream::TcpStream;
 use ipstack::tcp::{Connection, Service};

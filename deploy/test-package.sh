@@ -6,16 +6,12 @@
 # from the VLAN client, and removes it again. The machine itself stays as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-here=$PWD
 
-say() { printf '\n== %s\n' "$*"; }
-fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+. deploy/test-common.sh
 
 ((EUID == 0)) || fail 'needs root: it makes namespaces and installs a package in one of them'
 
 say 'tools'
-packages=()
-need() { PATH=$PATH:/usr/sbin command -v "$1" >/dev/null || packages+=("$2"); }
 need dpkg-deb dpkg
 need systemd-analyze systemd
 need deb-systemd-helper init-system-helpers
@@ -29,12 +25,7 @@ need git git
 need pgrep procps
 need cc gcc
 [[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev) # for the static program
-if ((${#packages[@]})); then
-    echo "installing ${packages[*]}"
-    apt-get -o DPkg::Lock::Timeout=400 update -qq
-    apt-get -o DPkg::Lock::Timeout=400 install -qq -y --no-install-recommends "${packages[@]}" ||
-        fail "these Debian packages are missing and cannot be installed: ${packages[*]}"
-fi
+install_packages
 cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-deb --version 3.8.0 ||
     fail 'cargo-deb cannot be installed'
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
@@ -69,10 +60,7 @@ clean_up() {
         inside journalctl --no-pager --unit dataplane | tail -20 || true
     fi
     [[ -z ${launcher-} ]] || { kill -KILL "$launcher" 2>/dev/null; wait "$launcher" 2>/dev/null; } || true
-    if [[ -n ${WIRE_PID-} ]]; then
-        exec {wire_in}>&-
-        wait "$WIRE_PID" 2>/dev/null || true
-    fi
+    stop_wiring
     for group in "${cgroups[@]}"; do
         for _ in 1 2 3 4 5; do
             find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
@@ -87,15 +75,7 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 say 'wiring'
-cargo build --quiet --locked -p testbed --example wire
-coproc WIRE { exec "$CARGO_TARGET_DIR/debug/examples/wire"; }
-exec {wire_in}>&"${WIRE[1]}" {wire_out}<&"${WIRE[0]}"
-exec {WIRE[1]}>&-
-while IFS='=' read -r -t 20 -u "$wire_out" key path; do
-    declare "$key=$path"
-    [[ $key == pod ]] && break
-done
-[[ -n ${client-} && -n ${pod-} ]] || fail 'the wiring was not built'
+start_wiring
 
 say 'systemd'
 # Runs as the first process of its namespaces and becomes systemd. Of this machine's units none is
@@ -176,7 +156,6 @@ inside() {
         env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_PAGER= "$@"
 }
 wait_for 20 inside systemctl is-active test.target
-on_client() { nsenter --net="$client" "$@"; }
 inside systemctl --version | head -1
 
 say 'the unit'

@@ -9,8 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-say() { printf '\n== %s\n' "$*"; }
-fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+. deploy/test-common.sh
 # Runs a command and shows it as somebody would type it.
 show() {
     local line="$*"
@@ -22,8 +21,6 @@ show() {
 ((EUID == 0)) || fail 'needs root: it makes network namespaces and starts containers'
 
 say 'tools'
-packages=()
-need() { PATH=$PATH:/usr/sbin command -v "$1" >/dev/null || packages+=("$2"); }
 need podman podman
 need runc runc
 need conmon conmon
@@ -42,12 +39,7 @@ need python3 python3
 [[ -e /usr/include/stdio.h ]] || packages+=(libc6-dev) # for the static program
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 [[ -x /usr/lib/cni/macvlan ]] || packages+=(containernetworking-plugins)
-if ((${#packages[@]})); then
-    echo "installing ${packages[*]}"
-    apt-get -o DPkg::Lock::Timeout=400 update -qq
-    apt-get -o DPkg::Lock::Timeout=400 install -qq -y --no-install-recommends "${packages[@]}" ||
-        fail "these Debian packages are missing and cannot be installed: ${packages[*]}"
-fi
+install_packages
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 venv=$CARGO_TARGET_DIR/deploy-venv
@@ -84,10 +76,7 @@ clean_up() {
     "${podman[@]}" pod rm --all --force --time 1 >/dev/null 2>&1 || true
     "${podman[@]}" rm --all --force --time 1 >/dev/null 2>&1 || true
     "${podman[@]}" volume rm --all --force >/dev/null 2>&1 || true
-    if [[ -n ${WIRE_PID-} ]]; then
-        exec {wire_in}>&- # its standard input ends, and it with it
-        wait "$WIRE_PID" 2>/dev/null || true
-    fi
+    stop_wiring
     umount --quiet "$work"/storage/vfs "$work"/storage 2>/dev/null || true
     rm -rf "$work"
     exit "$status"
@@ -133,17 +122,8 @@ SOURCE_DATE_EPOCH=0 deploy/rootfs.sh "$mounted/dataplane" "$work/second.tar"
 cmp "$work/first.tar" "$work/second.tar" || fail 'two archives of one program differ'
 
 say 'wiring'
-cargo build --quiet --locked -p testbed --example wire
-coproc WIRE { exec "$CARGO_TARGET_DIR/debug/examples/wire"; }
-exec {wire_in}>&"${WIRE[1]}" {wire_out}<&"${WIRE[0]}"
-exec {WIRE[1]}>&-
-while IFS='=' read -r -t 20 -u "$wire_out" key path; do
-    declare "$key=$path"
-    [[ $key == pod ]] && break
-done
-[[ -n ${client-} && -n ${client124-} && -n ${node-} && -n ${pod-} ]] || fail 'the wiring was not built'
+start_wiring
 echo "client $client, node $node, pod $pod"
-on_client() { nsenter --net="$client" "$@"; }
 
 # What the tests of every way to start it have in common.
 address=192.168.123.150

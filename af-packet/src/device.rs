@@ -232,8 +232,7 @@ impl Device {
                 interface: self.name.clone(),
             });
         };
-        // A failed reading loses the counts since the last one.
-        let _ = self.kernel_counters();
+        self.kernel_counters(); // what the old socket counted since the last reading
         let rx = map_rx(&self.name, &pair, self.interface, &self.options, self.vnet)
             .map_err(AttachError::Open)?;
         self.past = self.rx_counters();
@@ -324,20 +323,20 @@ impl Device {
     }
 
     /// What the kernel counted (`PACKET_STATISTICS`, which starts anew with each reading: the
-    /// sums are kept here).
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn kernel_counters(&mut self) -> io::Result<KernelCounters> {
+    /// sums are kept here). They never fall: a reading that fails leaves them as they were.
+    pub fn kernel_counters(&mut self) -> KernelCounters {
         let mut octets = [0u8; 12];
-        socket::get_packet(self.rx_fd.as_fd(), libc::PACKET_STATISTICS, &mut octets)?;
+        let fd = self.rx_fd.as_fd();
+        if socket::get_packet(fd, libc::PACKET_STATISTICS, &mut octets).is_err() {
+            return self.kernel;
+        }
         let [packets, drops, freezes] = *octets.as_chunks::<4>().0 else {
             unreachable!("twelve octets are three words");
         };
         self.kernel.packets += u64::from(u32::from_ne_bytes(packets));
         self.kernel.drops += u64::from(u32::from_ne_bytes(drops));
         self.kernel.freezes += u64::from(u32::from_ne_bytes(freezes));
-        Ok(self.kernel)
+        self.kernel
     }
 }
 

@@ -446,16 +446,21 @@ impl Graph {
 
     /// The graph in Graphviz's language.
     pub fn graphviz(&self) -> String {
-        let mut text = String::from("digraph dataplane {\n  rankdir=LR;\n  node [shape=box];\n");
-        for info in &self.infos {
-            for (arc, to) in &info.arcs {
-                let to = self.infos[*to].name;
-                let _ = writeln!(text, "  \"{}\" -> \"{to}\" [label=\"{arc}\"];", info.name);
-            }
-        }
-        text.push_str("}\n");
-        text
+        graphviz(&self.infos)
     }
+}
+
+/// The graph of `nodes` in Graphviz's language.
+pub fn graphviz(nodes: &[NodeInfo]) -> String {
+    let mut text = String::from("digraph dataplane {\n  rankdir=LR;\n  node [shape=box];\n");
+    for info in nodes {
+        for (arc, to) in &info.arcs {
+            let to = nodes.get(*to).map_or("", |to| to.name);
+            let _ = writeln!(text, "  \"{}\" -> \"{to}\" [label=\"{arc}\"];", info.name);
+        }
+    }
+    text.push_str("}\n");
+    text
 }
 
 impl fmt::Debug for Graph {

@@ -37,12 +37,14 @@
 //! - [`label`]: closed sets of names for arcs and drop reasons.
 //! - [`graph`]: wiring, dispatch, counting, drawing.
 //! - [`port`]: where outgoing frames get their memory and leave.
+//! - [`checksum`]: the Internet checksum, in software.
 //! - [`interface`]: the interfaces of one worker, by index.
 //! - [`counters`], [`observe`]: what happened, as numbers and as a trace.
 //! - [`ethernet_input`], [`ethernet_input_type`], [`error_drop`]: the nodes every graph needs.
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod checksum;
 pub mod counters;
 pub mod error_drop;
 pub mod ethernet_input;

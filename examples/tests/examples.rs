@@ -1,6 +1,6 @@
 //! The examples do what they say, on the proof of concept's wiring. Needs root; without it they
 //! say so and are skipped, but never with `CI=true`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -8,22 +8,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use testbed::client::{http_get, ping};
-use testbed::netns::may_wire;
+use testbed::netns::test_may_wire;
 use testbed::wiring::{Options, POD_DEVICE, SERVER_ADDRESS, Wiring};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The wiring, or nothing when it may not be built here.
 fn wiring() -> Option<Wiring> {
-    if may_wire() {
-        return Some(Wiring::poc(Options::default()).unwrap());
-    }
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "CI must run this as root"
-    );
-    println!("skipped: needs root");
-    None
+    test_may_wire().then(|| Wiring::poc(Options::default()).unwrap())
 }
 
 /// The example's program, which cargo builds beside this test.

@@ -18,6 +18,9 @@ use crate::respond::Span;
 
 /// Octets of a streamed file read at once. A connection holds at most three such parts: one at
 /// hyper, one read ahead, and what is left of one being written.
+///
+/// What is in the page cache is read when it is needed, right into the processor's cache and out
+/// again; all else is read by the loaders.
 pub(crate) const PART: usize = 256 << 10;
 
 /// Octets read at once while [`stream_memory`](crate::Limits::stream_memory) is used up.
@@ -62,13 +65,13 @@ impl FileBody {
         })
     }
 
-    /// Begins to read at once.
+    /// The octets `at..end` of `file`.
     pub(crate) fn stream(flow: Rc<Flow>, file: Arc<OpenFile>, (at, end): Span) -> Self {
         let left = end.saturating_sub(at);
         if left == 0 {
             return Self::empty();
         }
-        let mut stream = Box::new(Stream {
+        let stream = Box::new(Stream {
             flow,
             file,
             at,
@@ -77,7 +80,6 @@ impl FileBody {
             read: None,
         });
         stream.flow.streaming.set(true);
-        stream.read_on(true);
         Self(Source::Stream(stream))
     }
 
@@ -98,25 +100,46 @@ impl Stream {
         if left == 0 {
             return;
         }
-        let mut octets = left.min(PART);
-        let lease = self.flow.shared.streams.lease(octets);
-        if lease.is_none() {
-            if !needed {
-                return;
-            }
-            octets = left.min(SMALL_PART);
+        let part = self.flow.shared.streams.take();
+        if part.is_none() && !needed {
+            return;
         }
+        let octets = left.min(if part.is_some() { PART } else { SMALL_PART });
         let (answer, read) = oneshot::channel();
         let file = Arc::clone(&self.file);
         self.flow.shared.send(Job::Read {
             file,
             offset: self.at,
             octets,
-            lease,
+            part,
             answer,
         });
         self.at += octets as u64;
         self.read = Some(read);
+    }
+
+    /// What the page cache has of the next part.
+    fn read_cached(&mut self) -> Option<Arc<Contents>> {
+        if self.file.may_wait() {
+            return None;
+        }
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let mut part = self.flow.shared.streams.take()?;
+        let memory = part.octets_mut();
+        let wanted = left.min(memory.len());
+        let wanted = memory.get_mut(..wanted).unwrap_or(&mut []);
+        let octets = self.file.read_cached(self.at, wanted);
+        self.at += octets as u64;
+        (octets > 0).then(|| Contents::part(part, octets))
+    }
+
+    /// Hands over what was read: all up to `at`.
+    fn hand(&mut self, contents: Arc<Contents>) -> Poll<Option<io::Result<Piece>>> {
+        self.left = self.end - self.at;
+        self.flow.streaming.set(self.left > 0);
+        self.flow.share(&contents);
+        let len = contents.len();
+        Poll::Ready(Some(Ok(Piece::file(contents, 0, len))))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Piece>>> {
@@ -124,6 +147,9 @@ impl Stream {
             return Poll::Ready(None);
         }
         if self.read.is_none() {
+            if let Some(contents) = self.read_cached() {
+                return self.hand(contents);
+            }
             self.read_on(true);
         }
         let Some(read) = &mut self.read else {
@@ -146,12 +172,12 @@ impl Stream {
                     // The file shrank: what was promised cannot be sent.
                     return Poll::Ready(Some(Err(ended())));
                 }
-                self.left -= asked;
-                self.flow.streaming.set(self.left > 0);
-                self.flow.share(&contents);
-                self.read_on(false);
-                let len = contents.len();
-                Poll::Ready(Some(Ok(Piece::file(contents, 0, len))))
+                let handed = self.hand(contents);
+                // The kernel reads ahead by itself where it can tell what it has read.
+                if self.file.may_wait() {
+                    self.read_on(false);
+                }
+                handed
             }
         }
     }

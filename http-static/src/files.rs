@@ -3,17 +3,19 @@
 //! `openat2(2)` with `RESOLVE_BENEATH` refuses every path that leaves the root, through `..`, an
 //! absolute symlink or a relative one; symlinks that stay inside are followed, as ConfigMap
 //! volumes need (`index.html -> ..data/index.html`, `..data -> ..2026_11_21`). The root itself is
-//! opened anew for each look-up, so it may be replaced. Only loader threads come here.
+//! opened anew for each look-up, so it may be replaced. Only loader threads come here, but
+//! for what is in the page cache already: reading that does not wait.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::ServeError;
 
@@ -60,6 +62,8 @@ impl Stamp {
 pub(crate) struct OpenFile {
     file: OwnedFd,
     pub(crate) stamp: Stamp,
+    /// The file system cannot tell whether a read would wait.
+    may_wait: AtomicBool,
 }
 
 /// What a path names.
@@ -149,6 +153,7 @@ impl Root {
         Ok(OpenFile {
             file,
             stamp: Stamp::new(&stat),
+            may_wait: AtomicBool::new(false),
         })
     }
 }
@@ -167,6 +172,44 @@ impl OpenFile {
         }
         read.truncate(octets);
         Ok(read)
+    }
+
+    /// Reads from `offset` into `octets` what is in the page cache; how many octets that is, 0
+    /// also at the end of the file, on an error, or where the file system cannot tell.
+    pub(crate) fn read_cached(&self, offset: u64, octets: &mut [u8]) -> usize {
+        if self.may_wait() {
+            return 0;
+        }
+        let read = rustix::io::preadv2(
+            &self.file,
+            &mut [IoSliceMut::new(octets)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        );
+        if matches!(read, Err(Errno::OPNOTSUPP | Errno::NOSYS)) {
+            self.may_wait.store(true, Ordering::Relaxed);
+        }
+        read.unwrap_or(0)
+    }
+
+    /// Whether it is known that [`Self::read_cached`] cannot work: the file system is of a network,
+    /// or of another process.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.may_wait.load(Ordering::Relaxed)
+    }
+
+    /// As [`Self::read`], into `octets`; how many there were.
+    pub(crate) fn read_into(&self, offset: u64, octets: &mut [u8]) -> io::Result<usize> {
+        let mut len = 0;
+        while let Some(rest) = octets.get_mut(len..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::pread(&self.file, rest, offset + len as u64) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(len)
     }
 
     /// The file's state now.

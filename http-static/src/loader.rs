@@ -15,7 +15,7 @@ use http::StatusCode;
 use crate::ServeError;
 use crate::cache::{Cache, Entry, Kind, Outcome, cost};
 use crate::files::{Found, OpenFile, Root};
-use crate::memory::{Contents, Lease};
+use crate::memory::{Contents, Lease, Part};
 use crate::respond::{FileFields, Redirect, Rendering};
 
 /// Reads of a file that changes while it is read.
@@ -31,7 +31,8 @@ pub(crate) enum Job {
         file: Arc<OpenFile>,
         offset: u64,
         octets: usize,
-        lease: Option<Lease>,
+        /// To read into; `None`: memory of its own.
+        part: Option<Part>,
         answer: oneshot::Sender<io::Result<Arc<Contents>>>,
     },
 }
@@ -73,15 +74,15 @@ impl Loader {
                     file,
                     offset,
                     octets,
-                    lease,
+                    part,
                     answer,
                 } => {
                     // A stream whose connection ended needs no read.
                     let wanted = !answer.is_canceled();
-                    let read = wanted.then(|| file.read(offset, octets));
+                    let read = wanted.then(|| read(&file, offset, octets, part));
                     self.busy.fetch_sub(1, Ordering::Relaxed);
                     if let Some(read) = read {
-                        drop(answer.send(read.map(|octets| Contents::new(octets, lease))));
+                        drop(answer.send(read));
                     }
                 }
             }
@@ -198,6 +199,22 @@ impl Loader {
         self.cache.insert(&entry);
         entry
     }
+}
+
+/// Reads `octets` octets from `offset`, fewer only at the end of the file.
+fn read(
+    file: &OpenFile,
+    offset: u64,
+    octets: usize,
+    part: Option<Part>,
+) -> io::Result<Arc<Contents>> {
+    let Some(mut part) = part else {
+        return Ok(Contents::new(file.read(offset, octets)?, None));
+    };
+    let memory = part.octets_mut();
+    let octets = octets.min(memory.len());
+    let len = file.read_into(offset, memory.get_mut(..octets).unwrap_or(&mut []))?;
+    Ok(Contents::part(part, len))
 }
 
 /// What was found is what the entry was made from.

@@ -10,11 +10,12 @@ use crossbeam_channel::Sender;
 use hyper::rt::Timer;
 use hyper::server::conn::http1;
 
+use crate::body::PART;
 use crate::cache::Cache;
 use crate::files::Root;
 use crate::loader::{self, Job, Loader};
 use crate::local::{Local, Thread};
-use crate::memory::Budget;
+use crate::memory::Parts;
 use crate::respond::Rendering;
 use crate::stats::{CacheEntry, Stats};
 use crate::{Connection, Options, ServeError, Stream};
@@ -35,7 +36,7 @@ pub struct Server {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) streams: Arc<Budget>,
+    pub(crate) streams: Arc<Parts>,
     pub(crate) loader: Arc<Loader>,
     pub(crate) http: http1::Builder,
     pub(crate) draining: AtomicBool,
@@ -75,7 +76,7 @@ impl Server {
             .writev(true)
             .max_buf_size(HYPER_BUFFER);
         let shared = Shared {
-            streams: Budget::new(options.limits.stream_memory),
+            streams: Parts::new(options.limits.stream_memory, PART),
             options,
             cache,
             loader,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use dataplane::fuzzing::{MAC, drive, interface};
 use dataplane::testing::{Harness, Outcome};
 use dataplane::{
-    Checksum, IfIndex, Interfaces, MacAddr, Meta, Node, Segmentation, SharedInterfaces,
+    Checksum, IfIndex, Interfaces, MacAddr, Meta, Node, Segmentation, SharedInterfaces, checksum,
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
@@ -24,7 +24,7 @@ use crate::tcp4_error::Tcp4Error;
 use crate::tcp4_input::Tcp4Input;
 use crate::{
     ArpInput, Ip4Frag, Ip4FullReassembly, Ip4IcmpError, Ip4IcmpInput, Ip4Input, Ip4Lookup,
-    Ip4Rewrite, Ping, Pinger, Tables, Udp4Input, checksum, ip4_full_reassembly,
+    Ip4Rewrite, Ping, Pinger, Tables, Udp4Input, ip4_full_reassembly,
 };
 
 const SUB: IfIndex = IfIndex(1);

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::checksum;
+use dataplane::checksum;
 
 /// Octets of a header without options.
 pub const HEADER: usize = 20;

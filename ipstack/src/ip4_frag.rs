@@ -14,10 +14,9 @@
 
 use std::time::Duration;
 
-use dataplane::{Batch, Frame, Node, Outlets};
+use dataplane::{Batch, Frame, Node, Outlets, checksum};
 use etherparse::Ipv4HeaderSlice;
 
-use crate::checksum;
 use crate::ip4::{self, DONT_FRAGMENT, MORE_FRAGMENTS};
 use crate::tables::Tables;
 

@@ -21,10 +21,9 @@ use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dataplane::{Batch, Frame, Node, Outlets};
+use dataplane::{Batch, Frame, Node, Outlets, checksum};
 use etherparse::{Ipv4HeaderSlice, icmpv4};
 
-use crate::checksum;
 use crate::ip4::{self, Header, protocol};
 use crate::tables::Tables;
 use crate::token_bucket::TokenBucket;

@@ -19,11 +19,10 @@
 
 use std::time::Duration;
 
-use dataplane::{Batch, Checksum, Frame, Node, Outlets, Tags};
+use dataplane::{Batch, Checksum, Frame, Node, Outlets, Tags, checksum};
 use etherparse::{Icmpv4Slice, Ipv4HeaderSlice, icmpv4};
 
 use crate::addresses::Addresses;
-use crate::checksum;
 use crate::ip4::{self, Header, protocol};
 use crate::tables::Tables;
 

@@ -16,12 +16,11 @@
 
 use std::time::Duration;
 
-use dataplane::{Batch, Frame, IfIndex, Node, Outlets};
+use dataplane::{Batch, Frame, IfIndex, Node, Outlets, checksum};
 use etherparse::Ipv4HeaderSlice;
 use etherparse::err::ipv4::{HeaderError, HeaderSliceError};
 
 use crate::addresses::Addresses;
-use crate::checksum;
 use crate::ip4::{self, protocol};
 use crate::tables::Tables;
 

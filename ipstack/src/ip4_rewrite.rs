@@ -189,6 +189,7 @@ impl Ip4Rewrite {
         };
         frame.octets_mut().copy_from_slice(&pending.octets);
         frame.meta.interface = interface;
+        frame.meta.segmentation = pending.segmentation;
         frame.meta.checksum = match pending.checksum {
             Checksum::Partial { start, offset } => Checksum::Partial {
                 start: start.saturating_add(u16::try_from(frame.offset()).unwrap_or(u16::MAX)),

@@ -45,7 +45,6 @@
 pub mod addresses;
 pub(crate) mod arp;
 pub mod arp_input;
-pub mod checksum;
 pub mod fib;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

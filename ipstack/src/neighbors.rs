@@ -22,7 +22,7 @@ use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dataplane::{Checksum, Frame, IfIndex, MacAddr};
+use dataplane::{Checksum, Frame, IfIndex, MacAddr, Segmentation};
 
 /// Neighbours held at most; the policy when full is above.
 pub const NEIGHBORS_MAX: usize = 4096;
@@ -97,6 +97,8 @@ pub(crate) struct Pending {
     pub(crate) octets: Vec<u8>,
     /// A partial checksum's start counts from the first octet.
     pub(crate) checksum: Checksum,
+    /// Present when it is a super-segment.
+    pub(crate) segmentation: Option<Segmentation>,
 }
 
 #[derive(Debug)]
@@ -298,13 +300,13 @@ impl Neighbors {
     /// Lets a copy of `frame` wait for the neighbour at `slot`: the latest packet waits, as RFC
     /// 1122 section 2.3.2.2 asks.
     pub(crate) fn keep(&mut self, slot: NeighborSlot, frame: &Frame<'_>) -> Kept {
-        let octets = frame.octets();
+        let len = frame.total_len();
         let Some(Some(entry)) = self.slots.get_mut(slot.0 as usize) else {
             return Kept::Refused;
         };
         let before = entry.pending.as_ref().map_or(0, |kept| kept.octets.len());
-        let after = self.pending_octets - before + octets.len();
-        if octets.len() > PENDING_PACKET_MAX || after > PENDING_OCTETS_MAX {
+        let after = self.pending_octets - before + len;
+        if len > PENDING_PACKET_MAX || after > PENDING_OCTETS_MAX {
             return Kept::Refused;
         }
         self.pending_octets = after;
@@ -313,7 +315,7 @@ impl Neighbors {
             None => (self.spare.pop().unwrap_or_default(), Kept::Waits),
         };
         buffer.clear();
-        buffer.extend_from_slice(octets);
+        frame.copy_to(&mut buffer);
         let checksum = match frame.meta.checksum {
             Checksum::Partial { start, offset } => Checksum::Partial {
                 start: u16::try_from(usize::from(start).saturating_sub(frame.offset()))
@@ -325,6 +327,7 @@ impl Neighbors {
         entry.pending = Some(Pending {
             octets: buffer,
             checksum,
+            segmentation: frame.meta.segmentation,
         });
         kept
     }

@@ -16,10 +16,9 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use dataplane::{Batch, Frame, Node, Outlets};
+use dataplane::{Batch, Frame, Node, Outlets, checksum};
 use etherparse::{Icmpv4Slice, Ipv4HeaderSlice, icmpv4};
 
-use crate::checksum;
 use crate::ip4::{self, Header, protocol};
 use crate::tables::Tables;
 

@@ -3,9 +3,9 @@
 
 use std::net::Ipv4Addr;
 
+use dataplane::checksum::{self, Sum};
 use dataplane::{IfIndex, Interface, Interfaces, MacAddr};
 
-use crate::checksum::{self, Sum};
 use crate::ip4::Header;
 use crate::tables::Tables;
 

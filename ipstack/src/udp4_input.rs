@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
+use dataplane::checksum::Sum;
 use dataplane::{Batch, Checksum, Frame, Node, Outlets};
 use etherparse::{Ipv4HeaderSlice, UdpHeaderSlice};
 
-use crate::checksum::Sum;
 use crate::ip4::protocol;
 
 /// Checks UDP datagrams.

@@ -8,7 +8,7 @@ use dataplane::testing::{Captured, MemoryPort, ethernet, slots};
 use dataplane::{
     Batch, ErrorDrop, EtherType, EthernetInput, EthernetInputType, Frame, Graph, GraphBuilder,
     HEADROOM, IfIndex, Interface, Interfaces, Label as _, MacAddr, Never, Node, NodeId, Offload,
-    Outlets,
+    Outlets, checksum,
 };
 use ipstack::arp_input::ArpInputNext;
 use ipstack::ip4::{Header, MORE_FRAGMENTS};
@@ -22,7 +22,7 @@ use ipstack::ip4_rewrite::Ip4RewriteNext;
 use ipstack::udp4_input::Udp4InputNext;
 use ipstack::{
     ArpInput, Ip4Frag, Ip4FullReassembly, Ip4IcmpError, Ip4IcmpInput, Ip4Input, Ip4Lookup,
-    Ip4Rewrite, Tables, Udp4Input, checksum,
+    Ip4Rewrite, Tables, Udp4Input,
 };
 
 const PORT: IfIndex = IfIndex(0);

@@ -24,8 +24,7 @@ use crate::sandbox::{self, Sandbox};
 use crate::startup_conf::{self, Note};
 use crate::vpp_conf;
 
-const EXAMPLES: &str = "\
-  Serve /www on VLAN 123 of the interface macvlan0:
+const EXAMPLES: &str = "  Serve /www on VLAN 123 of the interface macvlan0:
       dataplane serve --interface macvlan0 --vlan 123 \\
           --address 192.168.123.150/24 --www-root /www
   The same from VPP's configuration files:
@@ -355,7 +354,7 @@ pub struct Flags {
     /// Threads that share the interface's flows [default: 1]
     #[arg(long, value_name = "N", requires = "interface")]
     pub workers: Option<u16>,
-    /// Version of the kernel's receive ring [default: the driver's choice]
+    /// Version of the kernel's receive ring [default: v3 on x86-64, v2 elsewhere]
     #[arg(long, value_name = "VERSION", requires = "interface")]
     pub rx_ring: Option<RingVersion>,
 }

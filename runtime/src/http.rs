@@ -130,13 +130,14 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::task::Waker;
 
     use http_static::AccessRecord;
     use http_static::testing::{ManualTimer, duplex};
 
     use super::*;
+    use crate::log::tests::Lines;
 
     #[derive(Debug)]
     struct PanicsAt(&'static str);
@@ -147,20 +148,6 @@ mod tests {
                 record.target.is_none_or(|target| target.path() != self.0),
                 "on purpose"
             );
-        }
-    }
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(octets);
-            Ok(octets.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
         }
     }
 
@@ -194,7 +181,7 @@ mod tests {
             })
         });
         assert!(panicked, "TCP did not hear of it");
-        let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let said = lines.text();
         for word in [
             "192.168.123.1:4711",
             "GET /boom?x=1",

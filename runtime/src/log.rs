@@ -131,12 +131,12 @@ pub fn to_stderr(log: Log) -> Limit {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Lines somebody logged.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Lines {
         fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
@@ -150,13 +150,18 @@ mod tests {
     }
 
     impl Lines {
+        /// All of them.
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+
         fn log(&self, what: impl FnOnce(&Limit)) -> Vec<serde_json::Value> {
             let (limit, lines) = (Limit::default(), self.clone());
             let to = tracing_subscriber::fmt::layer().json();
             let to = to.with_writer(move || lines.clone());
             let subscriber = tracing_subscriber::registry().with(to).with(limit.clone());
             tracing::subscriber::with_default(subscriber, || what(&limit));
-            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            let text = self.text();
             let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
             lines.collect()
         }

@@ -128,7 +128,7 @@ impl WorkerSnapshot {
             offloads: device.offloads(),
             rx: device.rx_counters(),
             tx: device.tx_counters(),
-            kernel: device.kernel_counters().unwrap_or_default(),
+            kernel: device.kernel_counters(),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! It sleeps when there is nothing to do, until a frame, a message or its next deadline, and wakes
 //! for nothing else.
 
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -21,11 +20,16 @@ use crate::capture::Tap;
 use crate::http::HttpService;
 use crate::notify::Notify;
 use crate::plan::Plan;
+use crate::rhythm::Rhythm;
 use crate::snapshot::WorkerSnapshot;
 use crate::spin::Spin;
 use crate::timers::Timers;
 use crate::trace::Step;
 use crate::watch::Watch;
+
+mod rest;
+
+use rest::Until;
 
 /// A port to listen on, and who serves it.
 #[derive(Clone, Debug)]
@@ -248,21 +252,13 @@ struct Worker {
     /// Turns taken.
     turns: u64,
     spin: Spin,
+    rhythm: Rhythm,
     siblings: Vec<Sibling>,
     watch: Watch,
     /// Whether the graph has an observer.
     observed: bool,
     /// Who waits for echoes; as many as [`ipstack::ping::IDENTIFIERS_MAX`].
     pings: Vec<PingOrder>,
-}
-
-/// When a worker has to look again at the latest.
-#[derive(Clone, Copy, Debug)]
-enum Until {
-    /// Only when it is woken.
-    Woken,
-    /// At this time.
-    Time(Instant),
 }
 
 /// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
@@ -311,6 +307,7 @@ impl Worker {
             origin,
             draining: false,
             spin: Spin::new(processors()),
+            rhythm: Rhythm::new(processors()),
             turns: 0,
             siblings: Vec::new(),
             watch,
@@ -511,55 +508,6 @@ impl Worker {
             .flatten()
             .min();
         Some(until.map_or(Until::Woken, Until::Time))
-    }
-
-    /// Looks for work a little longer where that has paid, then sleeps until a frame, a message or
-    /// `until`.
-    fn rest(&mut self, until: Until) {
-        let window = self.spin.window();
-        let is_loading = |listen: &Listen| listen.server.is_loading();
-        if !window.is_zero() && !self.listening.iter().any(is_loading) {
-            let start = Instant::now();
-            let end = match until {
-                Until::Time(at) => at.min(start + window),
-                Until::Woken => start + window,
-            };
-            while Instant::now() < end {
-                if self.device.is_ready() || self.has_orders() {
-                    return;
-                }
-                std::hint::spin_loop();
-            }
-        }
-        self.notify.sleeping();
-        // Work that was published before the bell was set is seen here.
-        if !self.has_orders() {
-            self.sleep(until);
-        }
-        self.notify.awake();
-    }
-
-    /// Whether somebody told us something, or a connection wants to be polled.
-    fn has_orders(&self) -> bool {
-        !self.messages.is_empty() || self.assembly.tcp.is_woken()
-    }
-
-    fn sleep(&mut self, until: Until) {
-        let start = Instant::now();
-        let timeout = match until {
-            Until::Woken => None,
-            Until::Time(at) => Some(at.saturating_duration_since(start)),
-        };
-        match self.device.wait(timeout, &[self.notify.as_fd()]) {
-            Ok(wake) => {
-                self.spin.slept(start.elapsed(), wake.rx);
-                // The supervisor hears of the interface from the kernel and tells us.
-                if let Some(errno) = wake.error {
-                    tracing::debug!(interface = self.host_name, errno, "the link reported");
-                }
-            }
-            Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
-        }
     }
 }
 

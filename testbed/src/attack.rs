@@ -230,14 +230,6 @@ impl Attacker {
         self.socket.send(&frame)
     }
 
-    /// Sends a whole frame as it is.
-    ///
-    /// # Errors
-    /// The wire does not take it.
-    pub fn send_frame(&self, frame: &[u8]) -> io::Result<()> {
-        self.socket.send(frame)
-    }
-
     /// Sends `count` frames of a kind, at most `per_second` of them a second, until `stopped`.
     pub fn flood(&mut self, kind: Kind, count: u64, per_second: u32, stopped: &AtomicBool) -> Sent {
         let start = Instant::now();

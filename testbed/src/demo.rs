@@ -186,7 +186,11 @@ fn answers(wiring: &Wiring, out: &mut dyn Write) -> Result<(), DemoError> {
 
 fn vitals(server: &Server) -> io::Result<String> {
     let memory = server.resident_memory()?;
-    let cpu = server.cpu_time()?;
+    // The kernel tells it in steps of 10 ms.
+    let cpu = match server.cpu_time()?.as_millis() {
+        0 => "under 10".to_owned(),
+        cpu => cpu.to_string(),
+    };
     let capabilities = server.capabilities()?;
     let held = capabilities.iter().any(|line| {
         !line.starts_with("CapBnd")
@@ -201,11 +205,10 @@ fn vitals(server: &Server) -> io::Result<String> {
         "none".into()
     };
     Ok(format!(
-        "server   process {}: {}.{} MB resident, {} CPU, capabilities now: {held}\n",
+        "server   process {}: {}.{} MB resident, {cpu} ms CPU, capabilities now: {held}\n",
         server.pid(),
         memory / 1_000_000,
         memory / 100_000 % 10,
-        ms(cpu),
     ))
 }
 

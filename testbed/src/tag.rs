@@ -7,9 +7,6 @@ pub const TPID_CTAG: u16 = 0x8100;
 /// TPID of an S-tag (IEEE 802.1ad).
 pub const TPID_STAG: u16 = 0x88a8;
 
-/// Most tags a frame carries here: QinQ.
-pub const TAGS_MAX: usize = 2;
-
 /// Octets of one tag.
 pub const TAG_LEN: usize = 4;
 

@@ -23,17 +23,21 @@
     reason = "frames borrow slots, whose owner is told by a status word"
 )]
 
+mod kick;
+
 use std::fmt;
 use std::io::IoSlice;
 
 use dataplane::frame::ETHERNET_HEADER;
-use dataplane::{Frame, HEADROOM, Offload, Port};
+use dataplane::{Frame, HEADROOM, Offload, Port, checksum};
 
 use crate::region::{Geometry, Region};
 use crate::ring::header::halves;
 use crate::ring::vnet::{self, SEGMENTATION_MAX, link_room};
 use crate::uapi;
 use crate::uapi::{tx_status, v3};
+
+pub use kick::{Kick, KickError, TxCounters};
 
 /// Where a frame's buffer begins in its slot: behind the header.
 const BUFFER: usize = v3::SIZE;
@@ -44,72 +48,6 @@ const FRONT: usize = HEADROOM + uapi::vnet::SIZE;
 
 /// Pieces of a frame sent past the ring; one with more goes through it.
 const PIECES_MAX: usize = 16;
-
-/// Tells the kernel to look at the ring.
-pub trait Kick {
-    /// Sends what is committed, without waiting.
-    ///
-    /// # Errors
-    /// Why the kernel stopped before the end; what it sent until then is sent.
-    fn kick(&mut self) -> Result<(), KickError>;
-
-    /// Whether [`Self::gather`] can be tried.
-    fn gathers(&self) -> bool {
-        false
-    }
-
-    /// Sends one frame, its `virtio_net_hdr` first, past the ring and without waiting.
-    ///
-    /// # Errors
-    /// Why not. After [`KickError::QueueFull`] the frame may be lost.
-    fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
-        let _ = pieces;
-        Err(KickError::Other(libc::EOPNOTSUPP))
-    }
-}
-
-/// Why a kick ended early. The frames stay in the ring, for the next kick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KickError {
-    /// `EAGAIN`: the socket's send buffer is full.
-    SendBufferFull,
-    /// `ENOBUFS`: the device's queue is full, or it has no carrier.
-    QueueFull,
-    /// `ENETDOWN`, `ENXIO`: the interface is down, or gone.
-    LinkDown,
-    /// Another error, by number.
-    Other(i32),
-}
-
-/// What a transmit ring did, since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TxCounters {
-    /// Frames given to the kernel.
-    pub frames: u64,
-    /// Of these, frames copied in because they lay elsewhere.
-    pub copied: u64,
-    /// Frames sent past the ring because they have a tail.
-    pub gathered: u64,
-    /// Frames refused because no slot was free.
-    pub ring_full: u64,
-    /// Frames refused, or thrown out after the MTU shrank, because they are longer than it
-    /// allows. In the ring they would block everything behind them.
-    pub oversize: u64,
-    /// Frames refused because their checksum or segmentation metadata is contradictory.
-    pub invalid: u64,
-    /// Slots handed out, not transmitted, and skipped.
-    pub skipped: u64,
-    /// Slots the kernel called malformed.
-    pub wrong_format: u64,
-    /// Kicks.
-    pub kicks: u64,
-    /// Kicks that ended because the send buffer or the device's queue was full.
-    pub back_pressure: u64,
-    /// Kicks that ended because the interface was down or gone.
-    pub link_down: u64,
-    /// Kicks that failed otherwise.
-    pub kick_errors: u64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
@@ -337,7 +275,7 @@ impl TxRing {
         }
         let sent = self.kick.gather(&pieces[..=frame.tail().len()]);
         if let Err(error) = sent {
-            self.count_error(error);
+            self.counters.count_error(error);
             let advanced = frame.advance(uapi::vnet::SIZE);
             debug_assert!(advanced, "what was pushed can be taken off");
             return false;
@@ -349,15 +287,6 @@ impl TxRing {
         self.counters.frames += 1;
         self.counters.gathered += 1;
         true
-    }
-
-    fn count_error(&mut self, error: KickError) {
-        let counters = &mut self.counters;
-        match error {
-            KickError::LinkDown => counters.link_down += 1,
-            KickError::SendBufferFull | KickError::QueueFull => counters.back_pressure += 1,
-            KickError::Other(_) => counters.kick_errors += 1,
-        }
     }
 
     /// The next slot, now `Held`.
@@ -487,7 +416,7 @@ impl TxRing {
             self.counters.kicks += 1;
             let kicked = self.kick.kick();
             if let Err(error) = kicked {
-                self.count_error(error);
+                self.counters.count_error(error);
             }
             if kicked != Err(KickError::LinkDown) {
                 break;
@@ -590,7 +519,9 @@ impl<'ring> Port<'ring> for TxTurn<'ring> {
         let header = if self.ring.vnet {
             vnet::Header::of(&frame)
         } else {
-            let plain = frame.meta.segmentation.is_none() && vnet::complete_checksum(&mut frame);
+            let plain = frame.meta.segmentation.is_none()
+                && frame.flatten()
+                && checksum::complete(&mut frame);
             plain.then(vnet::Header::default)
         };
         let Some(header) = header else {

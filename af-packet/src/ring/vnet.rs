@@ -152,40 +152,5 @@ pub(crate) fn link_room(octets: &[u8]) -> usize {
     link_header(octets).0.min(ETHERNET_HEADER + 4)
 }
 
-/// Finishes a partial checksum in software, for rings without `PACKET_VNET_HDR`; `false` when its
-/// place is not in the frame.
-pub(crate) fn complete_checksum(frame: &mut Frame<'_>) -> bool {
-    let Checksum::Partial { start, offset } = frame.meta.checksum else {
-        return true;
-    };
-    let Some(at) = usize::from(start).checked_sub(frame.offset()) else {
-        return false;
-    };
-    let Some(summed) = frame.octets_mut().get_mut(at..) else {
-        return false;
-    };
-    let (words, rest) = summed.as_chunks::<2>();
-    let mut sum: u64 = words
-        .iter()
-        .map(|&word| u64::from(u16::from_be_bytes(word)))
-        .sum();
-    if let &[last] = rest {
-        sum += u64::from(last) << 8;
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    let folded = !u16::try_from(sum).unwrap_or(0);
-    // 0 means "no checksum" to UDP (RFC 768); its complement means the same to the others.
-    let folded = if folded == 0 { 0xffff } else { folded };
-    let field = usize::from(offset);
-    let Some(place) = summed.get_mut(field..field + 2) else {
-        return false;
-    };
-    place.copy_from_slice(&folded.to_be_bytes());
-    frame.meta.checksum = Checksum::Unverified;
-    true
-}
-
 #[cfg(test)]
 mod tests;

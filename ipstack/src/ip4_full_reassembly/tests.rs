@@ -1,7 +1,7 @@
 use super::*;
-use crate::checksum;
 use crate::ip4::MORE_FRAGMENTS;
 use crate::testing::*;
+use dataplane::checksum;
 use dataplane::testing::{Harness, Outcome};
 use proptest::prelude::*;
 

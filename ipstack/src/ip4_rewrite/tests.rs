@@ -96,6 +96,25 @@ fn an_unknown_neighbor_is_asked_for_and_the_packet_sent_once_it_answers() {
 }
 
 #[test]
+fn a_super_segment_that_waited_is_still_one() {
+    let mut harness = harness();
+    harness.offload.segmentation_max = 65_535;
+    let segmentation = Some(Segmentation {
+        size: 1460,
+        header_len: 40,
+    });
+    harness.input(&packet(6, &[7; 3000]), |meta| {
+        routed(meta);
+        meta.segmentation = segmentation;
+    });
+    assert_eq!(harness.run().drops(), []);
+    learn(&mut harness);
+    let result = harness.run();
+    assert_eq!((result.arcs(), result.drops()), (vec!["output"], vec![]));
+    assert_eq!(result.sent[0].frame.meta.segmentation, segmentation);
+}
+
+#[test]
 fn requests_go_out_once_a_second_whatever_is_sent_and_end_after_three() {
     let mut harness = harness();
     let mut sent = Vec::new();

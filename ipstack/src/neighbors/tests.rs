@@ -1,4 +1,5 @@
 use super::*;
+use bytes::Bytes;
 use proptest::prelude::*;
 
 const SUB: IfIndex = IfIndex(1);
@@ -44,6 +45,26 @@ fn a_silent_neighbor_is_asked_three_times_a_second_apart_and_given_up() {
     ));
     assert!(table.is_empty() && table.timers.is_empty());
     assert_eq!((table.pending_octets, table.deadline()), (0, None));
+}
+
+#[test]
+fn a_packet_with_a_tail_waits_whole_and_one_too_large_with_it_is_refused() {
+    let mut table = Neighbors::default();
+    let slot = table.ask(at(0), SUB, PEER).unwrap();
+    let mut memory = [7; 40];
+    let mut frame = Frame::new(&mut memory, 0, 40);
+    frame.attach(vec![Bytes::from(vec![8; PENDING_PACKET_MAX])]);
+    assert_eq!(table.keep(slot, &frame), Kept::Refused);
+    frame.attach(vec![
+        Bytes::from_static(b"the "),
+        Bytes::from_static(b"tail"),
+    ]);
+    assert_eq!(table.keep(slot, &frame), Kept::Waits);
+    assert_eq!(table.pending_octets, 48);
+    assert!(table.learn_from_answer(at(0), SUB, PEER, MAC));
+    let (_, _, pending) = table.take_ready().unwrap();
+    assert_eq!(pending.octets, [&[7; 40][..], b"the tail"].concat());
+    assert_eq!(table.pending_octets, 0);
 }
 
 #[test]

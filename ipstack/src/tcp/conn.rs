@@ -17,6 +17,7 @@ use super::send_queue::SendQueue;
 use super::sender::Sender;
 use super::seq::Seq;
 use super::table::Key;
+use super::transmit::GATHER_MIN;
 use super::wake::WakeQueue;
 use crate::smoltcp::{Buffers, Received, Replay, Socket, establish};
 
@@ -170,8 +171,11 @@ pub(crate) struct Conn {
     pub(crate) shared: Rc<Shared>,
     /// `None` while there is nothing to buffer, and when the connection is gone.
     pub(crate) socket: Option<Socket>,
-    /// What the socket has to send, of which it only knows how much.
+    /// What there is to send. The socket only knows of how much, and not yet of what is sent
+    /// without it: see [`Self::tell`].
     pub(crate) queue: SendQueue,
+    /// What is shared may be sent without the socket, which would copy as many octets.
+    ahead: bool,
     pub(crate) state: State,
     pub(crate) tcb: Tcb,
     pub(crate) sender: Sender,
@@ -205,6 +209,7 @@ impl Conn {
             shared,
             socket: None,
             queue: SendQueue::new(tcb.snd_max),
+            ahead: false,
             state: State::Established,
             tcb,
             app: App::default(),
@@ -224,10 +229,42 @@ impl Conn {
         self.state == State::Established
             && self.tcb.una == self.tcb.snd_max
             && self.tcb.rcv_nxt == self.tcb.rcv_max
+            && self.queue.is_empty()
             && self
                 .socket
                 .as_ref()
-                .is_none_or(|socket| socket.send_queue() == 0 && socket.recv_queue() == 0)
+                .is_none_or(|socket| socket.recv_queue() == 0)
+    }
+
+    /// Octets of the queue's end that the socket has not been told of.
+    pub(crate) fn untold(&self) -> usize {
+        let told = self.socket.as_ref().map_or(0, Socket::send_queue);
+        self.queue.len() - told.min(self.queue.len())
+    }
+
+    /// Tells the socket of the queue's first `octets`, if it does not know of as many: before it
+    /// is to send them, or to hear that they were received.
+    pub(crate) fn tell(&mut self, octets: usize) {
+        let octets = octets.min(self.queue.len());
+        if let Some(socket) = &mut self.socket {
+            let told = socket.send_queue();
+            if octets > told {
+                socket.send(octets - told);
+            }
+        }
+    }
+
+    /// Tells the socket of all that is queued.
+    pub(crate) fn tell_all(&mut self) {
+        self.tell(usize::MAX);
+    }
+
+    /// Whether what is shared may be sent without the socket from now on.
+    pub(crate) fn set_ahead(&mut self, ahead: bool) {
+        self.ahead = ahead;
+        if !ahead {
+            self.tell_all();
+        }
     }
 
     /// Makes sure there is a socket, with a send buffer for `octets` if there is none. `false`
@@ -333,7 +370,7 @@ impl Conn {
         let Some(socket) = &self.socket else {
             return self.shared.config.tx_buffer_min;
         };
-        let queue = socket.send_queue();
+        let queue = self.queue.len();
         let (limit, room) = self.sender.room(&self.tcb, socket.send_capacity(), queue);
         let worthwhile = (limit / 4).clamp(1, ROOM_LARGE);
         if room >= worthwhile || queue == 0 {
@@ -432,15 +469,22 @@ impl Conn {
         }
         let mut room = self.room();
         let mut written = 0;
+        let mut untold = self.untold() > 0;
         if let Some(socket) = &mut self.socket {
             for slice in slices {
-                let sent = socket.send(slice.len().min(room));
+                let mut sent = slice.len().min(room);
                 let part = slice.get(..sent).unwrap_or(slice);
-                match shared.iter().find(|owner| contains(owner, part)) {
-                    Some(owner) if sent >= SHARED_MIN => {
-                        self.queue.push_shared(owner.slice_ref(part));
-                    }
-                    _ => self.queue.push_copy(part),
+                let owner = shared.iter().find(|owner| contains(owner, part));
+                let owner = owner.filter(|_| sent >= SHARED_MIN);
+                // What the socket is told of is always the queue's beginning.
+                untold |= self.ahead && owner.is_some() && sent >= GATHER_MIN;
+                if !untold {
+                    sent = socket.send(sent);
+                }
+                let part = slice.get(..sent).unwrap_or(slice);
+                match owner {
+                    Some(owner) => self.queue.push_shared(owner.slice_ref(part)),
+                    None => self.queue.push_copy(part),
                 }
                 written += sent;
                 room -= sent;

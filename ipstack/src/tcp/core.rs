@@ -522,6 +522,12 @@ impl std::fmt::Debug for Core {
 
 #[cfg(test)]
 impl Core {
+    /// Octets queued on the first connection that smoltcp does not know of.
+    pub(crate) fn untold(&self) -> usize {
+        let flow = self.flows.get(0);
+        flow.map_or(0, |flow| flow.conn.borrow().untold())
+    }
+
     pub(crate) fn deadlines(&self) -> String {
         format!(
             "ready {}, wakes {}, flows {:?}, half-open {:?}, time-wait {:?}, retry {:?}",

@@ -31,7 +31,7 @@ use super::segment::{
 use super::sender;
 use super::seq::Seq;
 use super::table::{Key, Place};
-use super::transmit::{Out, Reply, send_octets};
+use super::transmit::{Out, Reply, bring_up, send_octets};
 use crate::smoltcp::{Engine, Path, Socket};
 use crate::tcp4_input::Tcp4InputDrop as Drop;
 
@@ -399,6 +399,9 @@ fn feed(
         segment_max: 0,
     };
     let clock = conn.sender.clock(conn.now);
+    if segment.ack.after(conn.tcb.una) {
+        conn.tell(segment.ack.since(conn.tcb.una));
+    }
     let Some(socket) = conn.socket.as_mut() else {
         return true;
     };
@@ -447,6 +450,7 @@ fn feed(
         conn.sender.progress_at = conn.now;
     }
     if let Some(packet) = reply.packet() {
+        bring_up(packet, tcb.snd_max);
         // Without room it is lost: the peer asks again.
         send_octets(out, conn.key.interface, packet);
     }

@@ -60,9 +60,18 @@ impl SendQueue {
     }
 
     /// How many octets there are.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The number after the last octet.
+    pub(crate) fn end(&self) -> Seq {
+        self.front.add(self.len)
     }
 
     /// Adds a copy of `octets`.

@@ -11,6 +11,7 @@ use super::conn::{Conn, State};
 use super::core::Core;
 use super::listen::{Connection, SharedService};
 use super::sender::{self, Due, Resend};
+use super::seq::Seq;
 use super::transmit::{Egress, Out, fin, pass, payload_max, segment_max};
 use crate::smoltcp::{Emitted, Path, Socket};
 use crate::stream::TcpStream;
@@ -199,6 +200,10 @@ impl Core {
                 return;
             }
             let (close, gone) = (conn.app.close, conn.app.gone);
+            if close {
+                // Its FIN follows what it knows of.
+                conn.tell_all();
+            }
             if let Some(socket) = conn.socket.as_mut() {
                 if close && socket.may_send() {
                     socket.close();
@@ -246,6 +251,9 @@ impl Core {
         let segment_max = segment_max(out, conn.mtu);
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut egress = Egress::new(out, conn.key.interface, &mut scratch);
+        // A closed window is smoltcp's to probe.
+        let ahead = conn.sender.assists() && segment_max > 0 && egress.gathers();
+        conn.set_ahead(ahead && conn.tcb.send_window() > 0);
         let due = if conn.tcb.send_window() == 0 {
             if conn.sender.deadline().is_some_and(|at| at <= now) {
                 conn.sender.postpone(now);
@@ -305,14 +313,18 @@ impl Core {
             // closed window are.
             let window_open = conn.tcb.send_window() > 0;
             egress.floor = (conn.sender.assists() && window_open).then_some(conn.tcb.snd_max);
+            egress.next = Some(conn.tcb.snd_max);
             egress.expect(payload_max(socket.send_queue(), conn.mtu, segment_max));
             let emitted = self.engine.emit(socket, clock, path, egress);
+            if conn.untold() > 0 {
+                egress.stretch(conn, mss, segment_max);
+            }
             let completed = egress.complete(&conn.queue);
             if egress.starved {
                 return Sent::Starved;
             }
             if emitted == Emitted::Nothing {
-                return Sent::All;
+                return transmit_ahead(conn, mss, segment_max, egress);
             }
             let Some((built, swallowed)) = completed else {
                 continue;
@@ -345,9 +357,9 @@ impl Core {
         range: Resend,
         mss: usize,
         egress: &mut Egress<'_, '_, '_>,
-    ) -> super::seq::Seq {
-        let queue = conn.socket.as_ref().map_or(0, Socket::send_queue);
-        if queue == 0 {
+    ) -> Seq {
+        conn.tell_all();
+        if conn.queue.is_empty() {
             // Only the FIN is out.
             let sent = conn.state.awaits_ack_of_fin() && egress.send(&fin(conn));
             if sent {
@@ -393,6 +405,58 @@ impl Core {
             self.engine.emit(socket, clock, path, egress);
             egress.complete(&conn.queue);
         }
+    }
+}
+
+/// Sends what smoltcp has not been told of, once it has sent all it knows of.
+fn transmit_ahead(
+    conn: &mut Conn,
+    mss: usize,
+    segment_max: u16,
+    egress: &mut Egress<'_, '_, '_>,
+) -> Sent {
+    for _ in 0..PACKETS_PER_TURN {
+        let from = conn.tcb.snd_max;
+        let told = conn.queue.len() - conn.untold();
+        if conn.untold() == 0 || from.since(conn.tcb.una) < told {
+            return Sent::All;
+        }
+        let octets = sendable(conn, from, mss, segment_max);
+        if octets == 0 {
+            return Sent::All;
+        }
+        let packet = conn.ack();
+        if !egress.send_shared(&packet, &conn.queue, octets, mss) {
+            if egress.starved {
+                return Sent::Starved;
+            }
+            // Copies lie among what is shared, as when requests are pipelined.
+            conn.tell_all();
+            return Sent::More;
+        }
+        let end = from.add(octets);
+        conn.tcb.snd_max = end;
+        let flight = end.since(conn.tcb.una);
+        conn.sender.on_sent(end, flight, mss, conn.now);
+    }
+    Sent::More
+}
+
+/// Octets from `from` on that the next packet may carry: as the peer's window allows, and no
+/// fraction of a segment while the answer to others may open it (RFC 1122, section 4.2.3.4).
+pub(super) fn sendable(conn: &Conn, from: Seq, mss: usize, segment_max: u16) -> usize {
+    let unsent = conn.queue.end().since(from);
+    let flight = from.since(conn.tcb.una);
+    let window = conn.tcb.send_window().saturating_sub(flight);
+    let octets = payload_max(unsent, conn.mtu, segment_max).min(window);
+    if octets == unsent {
+        octets
+    } else if octets >= mss {
+        octets - octets % mss
+    } else if flight == 0 {
+        octets
+    } else {
+        0
     }
 }
 

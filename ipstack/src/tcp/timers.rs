@@ -10,7 +10,7 @@ use super::conn::{Conn, State};
 use super::core::{Core, LINGER};
 use super::serve::{RETRY, SERVED_MAX};
 use super::transmit::{Egress, Out, fin};
-use crate::smoltcp::{Path, Socket};
+use crate::smoltcp::Path;
 
 /// How long smoltcp may owe something and name no time for it before it is prodded.
 const STALL: Duration = Duration::from_secs(1);
@@ -44,8 +44,7 @@ impl Core {
             flow.state_since = now;
         }
         let mut at = [None; 5];
-        let owes = conn.tcb.una != conn.tcb.snd_max
-            || conn.socket.as_ref().is_some_and(|s| s.send_queue() > 0);
+        let owes = conn.tcb.una != conn.tcb.snd_max || !conn.queue.is_empty();
         // What smoltcp and the sender's half want.
         if let Some(socket) = &conn.socket {
             let path = Path {
@@ -183,8 +182,8 @@ impl Core {
 
     /// smoltcp owes something and has forgotten it.
     fn end_stall(&mut self, conn: &mut Conn, now: Duration, out: &mut Out<'_, '_>) {
-        let queue = conn.socket.as_ref().map_or(0, Socket::send_queue);
-        if queue == 0 {
+        conn.tell_all();
+        if conn.queue.is_empty() {
             if conn.state.awaits_ack_of_fin() {
                 self.shared.count(|c| c.stalls_ended += 1);
                 self.send(&fin(conn), conn.key.interface, out);

@@ -15,6 +15,7 @@ use super::segment::{
 use super::send_queue::SendQueue;
 use super::sender::Resend;
 use super::seq::Seq;
+use super::serve::sendable;
 use crate::smoltcp::{Emitted, Engine, Path, Transmit};
 use crate::tcp4_input::{Tcp4InputDrop, Tcp4InputNext};
 
@@ -85,11 +86,15 @@ pub(crate) struct Egress<'a, 'g, 'block> {
     interface: IfIndex,
     /// Octets the next packet has at most.
     pub(crate) bound: usize,
-    /// What ends at or before this was sent already and is swallowed.
+    /// What lies before this was sent already and is swallowed.
     pub(crate) floor: Option<Seq>,
+    /// The sequence number of packets without any octet: SND.NXT.
+    pub(crate) next: Option<Seq>,
     frame: Option<Frame<'block>>,
     /// The last packet built, to be [completed](Self::complete), and where it lies.
     built: Option<(Built, Place)>,
+    /// What the last packet built is to carry besides.
+    more: Vec<Bytes>,
     /// Memory for large packets, of which the headers are all that matters. It stays in the cache.
     scratch: &'a mut Vec<u8>,
     /// The port had no room.
@@ -105,8 +110,9 @@ enum Place {
     Scratch(Option<u16>),
 }
 
-/// Octets of payload from which on it is worth while to share it.
-const GATHER_MIN: usize = 4096;
+/// Octets of payload from which on it is worth while to share it: a packet with a shared tail costs
+/// a system call of its own.
+pub(crate) const GATHER_MIN: usize = 4096;
 
 impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
     /// `scratch` holds packets meanwhile.
@@ -120,11 +126,73 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
             interface,
             bound: HEADERS_MAX,
             floor: None,
+            next: None,
             frame: None,
             built: None,
+            more: Vec::new(),
             scratch,
             starved: false,
         }
+    }
+
+    /// Whether the port takes packets whose payload is shared.
+    pub(crate) fn gathers(&self) -> bool {
+        self.out.gathers()
+    }
+
+    /// Adds to the packet built last, if it is the last smoltcp has, what it has not been told of.
+    pub(crate) fn stretch(&mut self, conn: &Conn, mss: usize, segment_max: u16) {
+        let Some((built, Place::Frame(segment @ None))) = &mut self.built else {
+            return;
+        };
+        let told = conn.queue.len() - conn.untold();
+        let is_next = built.seq == conn.tcb.snd_max && !built.is_empty();
+        if !is_next || built.end != conn.tcb.una.add(told) || built.flags & (SYN | FIN) != 0 {
+            return;
+        }
+        let payload = built.end.since(built.seq);
+        let whole = sendable(conn, built.seq, mss, segment_max);
+        let Some(octets) = whole.checked_sub(payload).filter(|octets| *octets > 0) else {
+            return;
+        };
+        if conn.queue.shared(built.end, octets, &mut self.more) == Some(0) {
+            built.end = built.end.add(octets);
+            *segment = pieces(whole, mss);
+        } else {
+            self.more.clear();
+        }
+    }
+
+    /// Sends `octets` octets from `header`'s sequence number on, which has no payload of its own:
+    /// a super-segment when longer than `mss`; few of them are copied. `false` when they cannot be
+    /// shared, or the port has no room.
+    pub(crate) fn send_shared(
+        &mut self,
+        header: &Outgoing,
+        queue: &SendQueue,
+        octets: usize,
+        mss: usize,
+    ) -> bool {
+        let (from, mut tail) = (Seq(header.seq), Vec::new());
+        let own = if octets < GATHER_MIN {
+            octets
+        } else if let Some(own) = queue.shared(from, octets, &mut tail) {
+            own
+        } else {
+            return false;
+        };
+        let Some(mut frame) = self.out.alloc(header.len() + own) else {
+            self.starved = true;
+            return false;
+        };
+        let (head, body) = frame.octets_mut().split_at_mut(header.len());
+        header.write(head);
+        queue.copy(from, body);
+        let is_last = from.add(octets) == queue.end();
+        rewrite(head, octets, from, header.flags | PSH, is_last, false);
+        frame.attach(tail);
+        finish(self.out, frame, self.interface, pieces(octets, mss));
+        true
     }
 
     /// Announces that the next packet carries at most `payload` octets.
@@ -139,39 +207,60 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
         sent
     }
 
-    /// Gives the packet built last its payload, which begins in `queue`, and sends it, unless it
-    /// was sent before; what it was, and whether it was swallowed.
+    /// Gives the packet built last its payload from `queue` and sends of it what was not sent
+    /// before; what that is, and whether it was nothing.
     pub(crate) fn complete(&mut self, queue: &SendQueue) -> Option<(Built, bool)> {
-        let (built, place) = self.built.take()?;
-        let old = self.floor.is_some_and(|floor| !built.end.after(floor));
-        if old && !built.is_empty() {
-            return Some((built, true));
-        }
-        let mut frame = self.frame.take()?;
-        let (segment, tail) = match place {
-            Place::Frame(segment) => {
-                let payload = frame.octets_mut().get_mut(built.payload_at..);
-                queue.copy(built.seq, payload.unwrap_or(&mut []));
-                (segment, Vec::new())
+        let (mut built, place) = self.built.take()?;
+        let mut tail = std::mem::take(&mut self.more);
+        // smoltcp has not heard of all that was sent, and may be behind.
+        let (from, skipped) = if built.is_empty() {
+            (self.next.unwrap_or(built.seq), 0)
+        } else {
+            let from = self.floor.map_or(built.seq, |floor| floor.max(built.seq));
+            if !built.end.after(from) {
+                return Some((built, true));
             }
-            Place::Scratch(segment) => {
-                let payload = self.scratch.len().saturating_sub(built.payload_at);
-                let mut tail = Vec::new();
-                let own = queue.shared(built.seq, payload, &mut tail);
-                if own.is_none() {
-                    tail.clear();
-                }
-                let own = own.unwrap_or(payload);
-                if !frame.set_len(built.payload_at + own) {
-                    debug_assert!(false, "a packet larger than announced");
-                }
-                let (head, body) = frame.octets_mut().split_at_mut(built.payload_at);
-                head.copy_from_slice(self.scratch.get(..built.payload_at).unwrap_or(&[]));
-                queue.copy(built.seq, body);
-                (segment, tail)
-            }
+            (from, from.since(built.seq))
         };
+        let mut frame = self.frame.take()?;
+        let at = built.payload_at;
+        let (len, segment) = match place {
+            Place::Frame(segment) => (frame.octets().len(), segment),
+            Place::Scratch(segment) => (self.scratch.len(), segment),
+        };
+        let payload = len.saturating_sub(at + skipped);
+        let more: usize = tail.iter().map(Bytes::len).sum();
+        let own = match place {
+            Place::Frame(_) => payload,
+            Place::Scratch(_) => queue.shared(from, payload, &mut tail).unwrap_or_else(|| {
+                tail.clear();
+                payload
+            }),
+        };
+        if !frame.set_len(at + own) {
+            debug_assert!(false, "a packet larger than announced");
+        }
+        let (head, body) = frame.octets_mut().split_at_mut(at);
+        if let (Place::Scratch(_), Some(made)) = (place, self.scratch.get(..at)) {
+            head.copy_from_slice(made);
+        }
+        queue.copy(from, body);
+        let octets = payload + more;
+        if from != built.seq || more > 0 {
+            let flags = if more > 0 {
+                built.flags | PSH
+            } else {
+                built.flags
+            };
+            let is_last = from.add(octets) == queue.end();
+            rewrite(head, octets, from, flags, is_last, flags & FIN != 0);
+        }
+        if built.is_empty() {
+            built.end = from;
+        }
+        built.seq = from;
         frame.attach(tail);
+        let segment = segment.filter(|size| octets > usize::from(*size));
         finish(self.out, frame, self.interface, segment);
         Some((built, false))
     }
@@ -203,8 +292,7 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
             head.copy_from_slice(packet.get(..built.payload_at).unwrap_or(&[]));
             queue.copy(at, body);
             rewrite(head, octets, at, built.flags, is_last, fin);
-            let segment = (octets > mss).then(|| u16::try_from(mss).unwrap_or(u16::MAX));
-            finish(self.out, frame, self.interface, segment);
+            finish(self.out, frame, self.interface, pieces(octets, mss));
             at = to.add(usize::from(fin));
             if octets == 0 && !fin {
                 break;
@@ -240,6 +328,20 @@ pub(crate) fn send_octets(out: &mut Out<'_, '_>, interface: IfIndex, packet: &[u
     frame.octets_mut().copy_from_slice(packet);
     finish(out, frame, interface, None);
     true
+}
+
+/// The size of the pieces that so many octets of payload are to be sent as, if in more than one.
+fn pieces(octets: usize, mss: usize) -> Option<u16> {
+    (octets > mss).then(|| u16::try_from(mss).unwrap_or(u16::MAX))
+}
+
+/// Gives a packet of smoltcp's making that has no octet the sequence number `next`, SND.NXT: smoltcp
+/// may be behind, and a peer takes no acknowledgement that is.
+pub(crate) fn bring_up(packet: &mut [u8], next: Seq) {
+    let built = Built::read(packet);
+    if built.is_empty() && packet.len() == built.payload_at {
+        rewrite(packet, 0, next, built.flags, true, false);
+    }
 }
 
 /// Makes the headers of a piece from those of the whole.
@@ -339,9 +441,9 @@ impl Reply {
     }
 
     /// The packet, if there was one.
-    pub(crate) fn packet(&self) -> Option<&[u8]> {
+    pub(crate) fn packet(&mut self) -> Option<&mut [u8]> {
         self.packet
-            .get(..self.len)
+            .get_mut(..self.len)
             .filter(|packet| !packet.is_empty())
     }
 }
@@ -431,6 +533,7 @@ pub(crate) fn pass(
         let built = Built::read(&scratch);
         if built.is_empty() {
             // An acknowledgement that was due; smoltcp takes it for sent.
+            bring_up(&mut scratch, snd_max);
             egress.starved |= !send_octets(egress.out, egress.interface, &scratch);
             continue;
         }

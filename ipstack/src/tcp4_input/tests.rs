@@ -1,14 +1,17 @@
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::pin::Pin;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use bytes::{Buf, Bytes};
 use dataplane::testing::{Harness, Outcome};
 use dataplane::{Checksum, IfIndex, Interface, Interfaces, MacAddr, Offload};
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::AsyncRead;
 use proptest::prelude::*;
 
 use super::*;
@@ -16,6 +19,7 @@ use crate::stream::TcpStream;
 use crate::tcp::segment::{ACK, FIN, Outgoing, PSH, RST, SYN, fill_checksum, set_ip_checksum};
 use crate::tcp::{Connection, SPARES_MAX, Service, State, TcpConfig, TcpCounters};
 
+mod ahead;
 mod model;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 123, 150);
@@ -28,6 +32,8 @@ const IRS: u32 = 0xffff_ff00;
 pub(crate) struct Script {
     received: RefCell<Vec<u8>>,
     write: RefCell<Vec<u8>>,
+    /// Written behind `write` without being copied.
+    shared: RefCell<Bytes>,
     close: Cell<bool>,
     abort: Cell<bool>,
     panic: Cell<bool>,
@@ -72,13 +78,19 @@ impl Script {
         }
         loop {
             let mut write = self.write.borrow_mut();
-            if write.is_empty() {
+            let mut shared = self.shared.borrow_mut();
+            if write.is_empty() && shared.is_empty() {
                 break;
             }
-            match Pin::new(&mut *stream).poll_write(cx, &write) {
-                Poll::Ready(Ok(octets)) => drop(write.drain(..octets)),
+            let slices = [IoSlice::new(&write), IoSlice::new(&shared)];
+            match stream.poll_write_shared(cx, &slices, slice::from_ref(&shared)) {
+                Poll::Ready(Ok(octets)) => {
+                    let copied = octets.min(write.len());
+                    write.drain(..copied);
+                    shared.advance(octets - copied);
+                }
                 Poll::Ready(Err(error)) => {
-                    drop(write);
+                    drop((write, shared));
                     return self.end(Err(error));
                 }
                 Poll::Pending => return Poll::Pending,

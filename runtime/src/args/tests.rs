@@ -34,6 +34,17 @@ const MINIMUM: &str =
     "--interface macvlan0 --vlan 123 --address 192.168.123.150/24 --www-root /www";
 
 #[test]
+fn every_example_is_a_heading_with_its_commands_below() {
+    let text = examples();
+    let (examples, _) = text.split_once("\n\n").unwrap();
+    for line in examples.lines().skip(1) {
+        let indent = line.len() - line.trim_start().len();
+        let heading = line.ends_with(':');
+        assert!(if heading { indent == 2 } else { indent >= 6 }, "{line:?}");
+    }
+}
+
+#[test]
 fn the_command_line_is_consistent() {
     use clap::CommandFactory as _;
     Args::command().debug_assert();

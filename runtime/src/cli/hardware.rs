@@ -81,6 +81,8 @@ pub struct QueueRow {
     pub tx_kicks: u64,
     /// Of these, times it had no room.
     pub tx_back_pressure: u64,
+    /// Of these, times it refused for another reason than room or a link that is down.
+    pub tx_kick_errors: u64,
 }
 
 /// `show hardware-interfaces`.
@@ -113,9 +115,10 @@ impl QueueRow {
             kernel_freezes: kernel.freezes,
             tx_frames: tx.frames,
             tx_ring_full: tx.ring_full,
-            tx_wrong: tx.oversize + tx.invalid + tx.wrong_format,
+            tx_wrong: tx.wrong(),
             tx_kicks: tx.kicks,
             tx_back_pressure: tx.back_pressure,
+            tx_kick_errors: tx.kick_errors,
         }
     }
 }
@@ -264,7 +267,7 @@ impl HardwareRow {
             writeln!(
                 f,
                 "  TX Queue {nth}:\n    block size:{} nr:{}  frame size:{} nr:{}\n    frames:{} \
-                 ring full:{} wrong:{} kicks:{} back pressure:{}",
+                 ring full:{} wrong:{} kicks:{} back pressure:{} failed:{}",
                 queue.tx_block_size,
                 queue.tx_blocks,
                 queue.tx_slot_size,
@@ -274,6 +277,7 @@ impl HardwareRow {
                 queue.tx_wrong,
                 queue.tx_kicks,
                 queue.tx_back_pressure,
+                queue.tx_kick_errors,
             )?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! `show runtime`, `show errors`, `show vlib graph`.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use dataplane::counters::NodeCounters;
 use dataplane::graph::NodeInfo;
@@ -367,11 +367,21 @@ impl fmt::Display for ErrorTable {
     }
 }
 
+/// The nodes of the graph, which is the same in every worker.
+fn graph(snapshot: &Snapshot) -> &[NodeInfo] {
+    let worker = snapshot.ports.iter().find_map(|port| port.workers.first());
+    worker.map_or(&[], |worker| &worker.nodes)
+}
+
+/// `show vlib graphviz`.
+pub fn graphviz(snapshot: &Snapshot) -> String {
+    dataplane::graph::graphviz(graph(snapshot))
+}
+
 impl GraphTable {
     /// The graph, which is the same in every worker.
     pub fn of(snapshot: &Snapshot) -> Self {
-        let worker = snapshot.ports.iter().find_map(|port| port.workers.first());
-        let nodes = worker.map_or(&[][..], |worker| &worker.nodes);
+        let nodes = graph(snapshot);
         let name = |at: usize| nodes.get(at).map_or("", |info| info.name);
         let rows = nodes.iter().enumerate().map(|(at, info)| GraphRow {
             name: info.name,
@@ -387,18 +397,6 @@ impl GraphTable {
                 .collect(),
         });
         Self(rows.collect())
-    }
-
-    /// The graph in Graphviz's language.
-    pub fn graphviz(&self) -> String {
-        let mut text = String::from("digraph dataplane {\n  rankdir=LR;\n  node [shape=box];\n");
-        for row in &self.0 {
-            for (arc, to) in &row.next {
-                let _ = writeln!(text, "  \"{}\" -> \"{to}\" [label=\"{arc}\"];", row.name);
-            }
-        }
-        text.push_str("}\n");
-        text
     }
 }
 

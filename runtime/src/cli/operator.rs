@@ -16,7 +16,7 @@ use super::hardware::HardwareTable;
 use super::http::HttpTable;
 use super::interfaces::{AddressTable, InterfaceTable};
 use super::ip::{NeighborTable, RouteTable};
-use super::nodes::{ErrorTable, GraphTable, RuntimeTable};
+use super::nodes::{ErrorTable, GraphTable, RuntimeTable, graphviz};
 use super::pcap::{self, StatusTable};
 use super::ping::Ping;
 use super::session::SessionTable;
@@ -364,7 +364,7 @@ impl Operator {
             Show::Session { verbose } => render(&SessionTable::of(snapshot, *verbose), json),
             Show::HttpStaticServer(parts) => render(&HttpTable::of(snapshot, *parts), json),
             Show::VlibGraph => render(&GraphTable::of(snapshot), json),
-            Show::VlibGraphviz => GraphTable::of(snapshot).graphviz(),
+            Show::VlibGraphviz => graphviz(snapshot),
             Show::Version => render(&Version::of_this(), json),
             Show::Trace { .. } | Show::Capture => String::new(), // done above
             Show::Threads => render(&ThreadTable::of(snapshot), json),

@@ -4,20 +4,15 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::poll::{PollFd, PollFlags};
 
 use super::client::Client;
 use super::listen::Listener;
 use super::operator::{Answer, Operator};
 use super::ping::Ping;
-use crate::notify::Notify;
+use crate::service::{Bell, REST, Service};
 
 /// Connections at most. When another comes, the one that was silent longest goes.
 pub const CLIENTS_MAX: usize = 256;
@@ -31,51 +26,30 @@ pub const OUTPUT_MAX: usize = 64 << 20;
 /// Octets read from one client before another has its turn.
 const READ_MAX: usize = 4096;
 
-/// After a round of commands the thread rests, so that a flood of them takes part of one CPU at
-/// most.
-const REST: Duration = Duration::from_millis(1);
-
 /// The running thread; ends when dropped.
 #[derive(Debug)]
 pub struct Server {
-    stop: Arc<AtomicBool>,
-    notify: Notify,
-    thread: Option<JoinHandle<()>>,
+    _thread: Service,
 }
 
 impl Server {
     /// Serves `listener`'s clients by `operator`.
     ///
     /// # Errors
-    /// No thread or no descriptor left.
+    /// No thread left.
     pub fn start(listener: Listener, operator: Operator) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
         let notify = operator.notify().clone();
         let mut serving = Serving {
             listener,
             operator,
             connections: Vec::new(),
-            stop: Arc::clone(&stop),
-            notify: notify.clone(),
         };
-        let thread = std::thread::Builder::new()
-            .name("operator".to_owned())
-            .spawn(move || serving.run())?;
-        Ok(Self {
-            stop,
-            notify,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.notify.ring();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic was printed where it happened
-        }
+        let thread = Service::start("operator", notify, move |bell| {
+            while !bell.is_over() {
+                serving.turn(bell);
+            }
+        })?;
+        Ok(Self { _thread: thread })
     }
 }
 
@@ -83,8 +57,6 @@ struct Serving {
     listener: Listener,
     operator: Operator,
     connections: Vec<Connection>,
-    stop: Arc<AtomicBool>,
-    notify: Notify,
 }
 
 struct Connection {
@@ -100,55 +72,39 @@ struct Connection {
 }
 
 impl Serving {
-    fn run(&mut self) {
-        while !self.stop.load(Ordering::SeqCst) {
-            let busy = self.connections.iter().any(Connection::has_command);
-            self.sleep(busy);
-            let now = Instant::now();
-            self.accept(now);
-            for one in &mut self.connections {
-                one.read(now);
-                one.client.tick(now);
-                one.work(&mut self.operator, now);
-                one.write(now);
-            }
-            self.connections
-                .retain(|one| !one.failed && !one.client.is_over());
-            self.bound_output();
+    fn turn(&mut self, bell: &Bell) {
+        self.sleep(bell);
+        let now = Instant::now();
+        self.accept(now);
+        for one in &mut self.connections {
+            one.read(now);
+            one.client.tick(now);
+            one.work(&mut self.operator, now);
+            one.write(now);
         }
+        self.connections
+            .retain(|one| !one.failed && !one.client.is_over());
+        self.bound_output();
     }
 
     /// Sleeps until somebody wants something; after commands that were not the last, only a little.
-    fn sleep(&mut self, busy: bool) {
+    fn sleep(&self, bell: &Bell) {
         let now = Instant::now();
         let connections = self.connections.iter();
         let deadline = connections.filter_map(Connection::deadline).min();
         let mut timeout = deadline.map(|at| at.saturating_duration_since(now));
-        if busy {
+        if self.connections.iter().any(Connection::has_command) {
             std::thread::sleep(REST);
             timeout = Some(Duration::ZERO);
         }
-        self.notify.sleeping();
-        if !self.stop.load(Ordering::SeqCst) {
-            let mut fds = vec![
-                PollFd::new(self.notify.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.listener.socket.as_fd(), PollFlags::POLLIN),
-            ];
-            fds.extend(self.connections.iter().map(|one| {
-                let mut flags = PollFlags::empty();
-                flags.set(PollFlags::POLLIN, one.client.wants_input());
-                flags.set(PollFlags::POLLOUT, !one.client.output().is_empty());
-                PollFd::new(one.stream.as_fd(), flags)
-            }));
-            match ppoll(&mut fds, timeout.map(TimeSpec::from_duration), None) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => {
-                    tracing::error!(%error, "waiting for operators");
-                    std::thread::sleep(REST);
-                }
-            }
-        }
-        self.notify.awake();
+        let listener = PollFd::new(self.listener.socket.as_fd(), PollFlags::POLLIN);
+        let connections = self.connections.iter().map(|one| {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::POLLIN, one.client.wants_input());
+            flags.set(PollFlags::POLLOUT, !one.client.output().is_empty());
+            PollFd::new(one.stream.as_fd(), flags)
+        });
+        bell.wait(std::iter::once(listener).chain(connections), timeout);
     }
 
     fn accept(&mut self, now: Instant) {

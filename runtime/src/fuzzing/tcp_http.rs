@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
+use dataplane::checksum::{self, Sum};
 use dataplane::testing::Room;
 use dataplane::{Batch, Frame, HEADROOM, MacAddr, Offload};
 use http_static::fuzzing::{server, settle};
 use http_static::testing::ManualTimer;
 use http_static::{Limits, Server};
-use ipstack::checksum::{self, Sum};
 use ipstack::fuzzing::check_limits;
 use ipstack::stream::TcpStream;
 use ipstack::tcp::{Connection, Service, TcpConfig};

@@ -358,8 +358,8 @@ fn rings(page: &mut Page, port: &PortSnapshot) {
         ),
         (
             "ring_transmit_wrong",
-            "Frames the kernel refused to send.",
-            sum(port, |worker| worker.tx.wrong_format),
+            "Frames refused for their length or metadata, or by the kernel.",
+            sum(port, |worker| worker.tx.wrong()),
         ),
         (
             "ring_transmit_kicks",
@@ -370,6 +370,11 @@ fn rings(page: &mut Page, port: &PortSnapshot) {
             "ring_transmit_back_pressure",
             "Kicks that ended because the device's queue was full.",
             sum(port, |worker| worker.tx.back_pressure),
+        ),
+        (
+            "ring_transmit_kick_errors",
+            "Kicks that failed for another reason than room or a link that is down.",
+            sum(port, |worker| worker.tx.kick_errors),
         ),
     ] {
         page.counter(&format!("dataplane_{name}_total"), help, labels, count);

@@ -8,10 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,14 +16,13 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::poll::{PollFd, PollFlags};
 
 use super::exchange::{Io, Wants, answer};
 use crate::controller::Controller;
 use crate::metrics::Sources;
 use crate::notify::Notify;
+use crate::service::{Bell, REST, Service};
 
 /// Connections at most. When another comes, the oldest goes.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -40,9 +36,6 @@ pub const HEAD_MAX: usize = 8 << 10;
 
 /// How old metrics may be: however many clients ask, workers are asked this often at most.
 pub const PAGE_AGE_MAX: Duration = Duration::from_millis(100);
-
-/// After a round the thread rests, so that a flood takes part of one CPU at most.
-const REST: Duration = Duration::from_millis(1);
 
 /// Metrics cannot be served there.
 #[derive(Debug)]
@@ -97,9 +90,7 @@ impl Listener {
 /// The running thread; ends when dropped.
 #[derive(Debug)]
 pub struct Server {
-    stop: Arc<AtomicBool>,
-    notify: Notify,
-    thread: Option<JoinHandle<()>>,
+    _thread: Service,
 }
 
 impl Server {
@@ -108,42 +99,22 @@ impl Server {
     /// # Errors
     /// No thread or no descriptor left.
     pub fn start(listener: Listener, controller: Controller, sources: Sources) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let notify = Notify::new()?;
-        let (stopped, bell) = (Arc::clone(&stop), notify.clone());
-        let thread = std::thread::Builder::new()
-            .name("metrics".to_owned())
-            .spawn(move || {
-                let source = Source {
-                    controller,
-                    sources,
-                    page: None,
-                };
-                let mut serving = Serving {
-                    listener: listener.0,
-                    source: Rc::new(RefCell::new(source)),
-                    connections: Vec::new(),
-                    stop: stopped,
-                };
-                while !serving.stop.load(Ordering::SeqCst) {
-                    serving.turn(&bell);
-                }
-            })?;
-        Ok(Self {
-            stop,
-            notify,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.notify.ring();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic was printed where it happened
-        }
+        let thread = Service::start("metrics", Notify::new()?, move |bell| {
+            let source = Source {
+                controller,
+                sources,
+                page: None,
+            };
+            let mut serving = Serving {
+                listener: listener.0,
+                source: Rc::new(RefCell::new(source)),
+                connections: Vec::new(),
+            };
+            while !bell.is_over() {
+                serving.turn(bell);
+            }
+        })?;
+        Ok(Self { _thread: thread })
     }
 }
 
@@ -173,7 +144,6 @@ struct Serving {
     listener: TcpListener,
     source: Rc<RefCell<Source>>,
     connections: Vec<Connection>,
-    stop: Arc<AtomicBool>,
 }
 
 struct Connection {
@@ -184,8 +154,8 @@ struct Connection {
 }
 
 impl Serving {
-    fn turn(&mut self, notify: &Notify) {
-        self.sleep(notify);
+    fn turn(&mut self, bell: &Bell) {
+        self.sleep(bell);
         self.accept();
         let mut context = Context::from_waker(Waker::noop());
         let now = Instant::now();
@@ -199,8 +169,13 @@ impl Serving {
 
     fn accept(&mut self) {
         for _ in 0..CONNECTIONS_MAX {
-            let Ok((stream, _)) = self.listener.accept() else {
-                return; // nobody, or somebody who has gone again
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a client of the metrics cannot be accepted");
+                    return;
+                }
             };
             if stream.set_nonblocking(true).is_err() {
                 continue;
@@ -237,28 +212,16 @@ impl Serving {
     }
 
     /// Sleeps until somebody comes, a socket is ready, time is up or the bell rings.
-    fn sleep(&self, notify: &Notify) {
+    fn sleep(&self, bell: &Bell) {
         let first = self.connections.iter().map(|one| one.until).min();
-        let timeout =
-            first.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
-        let mut fds = vec![
-            PollFd::new(notify.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-        ];
-        fds.extend(self.connections.iter().map(|one| {
+        let timeout = first.map(|at| at.saturating_duration_since(Instant::now()));
+        let listener = PollFd::new(self.listener.as_fd(), PollFlags::POLLIN);
+        let connections = self.connections.iter().map(|one| {
             let mut flags = PollFlags::empty();
             flags.set(PollFlags::POLLIN, one.wants.read.get());
             flags.set(PollFlags::POLLOUT, one.wants.write.get());
             PollFd::new(one.stream.as_fd(), flags)
-        }));
-        notify.sleeping();
-        if self.stop.load(Ordering::SeqCst) {
-            return; // it was told before the bell was set
-        }
-        match ppoll(&mut fds, timeout, None) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => tracing::error!(%error, "waiting for clients of the metrics"),
-        }
-        notify.awake();
+        });
+        bell.wait(std::iter::once(listener).chain(connections), timeout);
     }
 }

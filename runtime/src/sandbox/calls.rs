@@ -116,6 +116,7 @@ pub(super) const COMMON: &[Call] = calls! {
         "names of threads and memory": [Is(0, PR_SET_NAME as i64)], [Is(0, PR_SET_VMA)]
     ]: "new threads";
     pread64 SYS_pread64: "served files";
+    preadv2 SYS_preadv2: "served files in the page cache";
     prlimit64 SYS_prlimit64 ["read, our own": [Is(0, 0), Null(2)]]: "the size of a new stack";
     pwrite64 SYS_pwrite64: "capture files";
     read SYS_read: "files, bells, operators";

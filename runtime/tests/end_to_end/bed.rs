@@ -15,7 +15,7 @@ use testbed::client::{Http, Response, http_get, ping};
 use testbed::link::{Links, Mac};
 use testbed::netns::{Netns, test_may_wire};
 use testbed::process::{Rights, Server};
-use testbed::wiring::{Options, POD_DEVICE, SERVER_ADDRESS, Wiring};
+use testbed::wiring::{NODE_DEVICE, Options, POD_DEVICE, SERVER_ADDRESS, Wiring};
 
 /// For what comes at once, on a machine that has much else to do.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -124,16 +124,21 @@ impl Bed {
     pub(crate) fn serving(command: impl FnOnce(&Site, &Wiring) -> Command) -> Option<Self> {
         let (wiring, site) = nothing_yet()?;
         let command = command(&site, &wiring);
-        let mut server = start(&wiring, command);
+        let server = start(&wiring, command);
+        Some(Self::when_ready(wiring, site, server))
+    }
+
+    /// A server that was started, once it is ready.
+    pub(crate) fn when_ready(wiring: Wiring, site: Site, mut server: Server) -> Self {
         let ready = server
             .wait_until_ready(SOON)
             .unwrap_or_else(|error| panic!("{error}"));
-        Some(Self {
+        Self {
             server,
             wiring,
             site,
             ready,
-        })
+        }
     }
 
     pub(crate) fn client(&self) -> &Netns {
@@ -189,6 +194,13 @@ impl Bed {
 /// The wiring and a www-root; `None` where the test must be skipped.
 pub(crate) fn nothing_yet() -> Option<(Wiring, Site)> {
     test_may_wire().then(|| (Wiring::poc(Options::default()).unwrap(), Site::new()))
+}
+
+/// Makes the pod's interface again after it was deleted; it is down.
+pub(crate) fn make_pod_device(wiring: &Wiring) {
+    let mut node = Links::open(wiring.node()).unwrap();
+    node.add_macvlan(NODE_DEVICE, POD_DEVICE, wiring.pod())
+        .unwrap();
 }
 
 /// Starts `command` in the pod as an ordinary user with `CAP_NET_RAW` alone.

@@ -1,10 +1,9 @@
 //! The interface changes under the running server.
 
-use testbed::link::Links;
 use testbed::packet_socket::{FRAME_MAX, Hear, PacketSocket};
-use testbed::wiring::{NODE_DEVICE, POD_DEVICE, VLAN, WIRE};
+use testbed::wiring::{POD_DEVICE, VLAN, WIRE};
 
-use crate::bed::{Bed, Pattern, check_page};
+use crate::bed::{Bed, Pattern, check_page, make_pod_device};
 
 #[test]
 fn an_interface_that_goes_down_serves_again_when_it_is_up() {
@@ -30,19 +29,16 @@ fn deleted_and_made_again(workers: &str) {
     };
     bed.check();
     let mut links = bed.pod_links();
-    let mut node = Links::open(bed.wiring.node()).unwrap();
     for _ in 0..3 {
         links.delete(POD_DEVICE).unwrap();
-        node.add_macvlan(NODE_DEVICE, POD_DEVICE, bed.wiring.pod())
-            .unwrap();
+        make_pod_device(&bed.wiring);
         links.set_up(POD_DEVICE).unwrap();
         bed.wait_until_answered();
         bed.check();
     }
     links.delete(POD_DEVICE).unwrap();
     bed.hear("macvlan0: there is no such interface; waiting for it");
-    node.add_macvlan(NODE_DEVICE, POD_DEVICE, bed.wiring.pod())
-        .unwrap();
+    make_pod_device(&bed.wiring);
     links.set_up(POD_DEVICE).unwrap();
     bed.wait_until_answered();
     bed.check();

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use testbed::process::{Rights, Server};
 
-use crate::bed::{Bed, SOON, Site, USER, check_page, dataplane, hear, nothing_yet, start};
+use crate::bed::{
+    Bed, SOON, Site, USER, check_page, dataplane, hear, make_pod_device, nothing_yet, start,
+};
 
 /// A line of `/proc/PID/status` of each thread.
 fn of_each_thread(server: &Server, name: &str) -> Vec<String> {
@@ -128,26 +130,18 @@ fn a_reload_cannot_reach_further_unless_the_folder_was_left_within_reach() {
         if left {
             command.arg("--allow-read").arg(other.www());
         }
-        let mut server = start(&wiring, command);
-        let ready = server.wait_until_ready(SOON).unwrap();
-        let [from, to] = [&site, &other].map(|site| site.www().display().to_string());
+        let server = start(&wiring, command);
+        let bed = Bed::when_ready(wiring, site, server);
+        let site = &bed.site;
+        let [from, to] = [site, &other].map(|site| site.www().display().to_string());
         site.write("startup.conf", &site.startup_conf(mac).replace(&from, &to));
-        server.signal(Signal::SIGHUP).unwrap();
-        hear(
-            &server,
-            if left {
-                "SIGHUP: the configuration was read and applied"
-            } else {
-                "is outside the folders this server confined itself to when it started; restart it"
-            },
-        );
+        bed.server.signal(Signal::SIGHUP).unwrap();
+        bed.hear(if left {
+            "SIGHUP: the configuration was read and applied"
+        } else {
+            "is outside the folders this server confined itself to when it started; restart it"
+        });
         fs::write(other.www().join("index.html"), "other").unwrap();
-        let bed = Bed {
-            server,
-            wiring,
-            site,
-            ready,
-        };
         let body = bed.get("/index.html").body;
         let expected: &[u8] = if left { b"other" } else { crate::bed::PAGE };
         assert_eq!(body, expected);
@@ -251,16 +245,8 @@ fn flags_of(program: &std::path::Path, site: &Site, more: &[&str]) -> Command {
     command
 }
 
-fn serves(wiring: testbed::wiring::Wiring, site: Site, mut server: Server) {
-    let ready = server
-        .wait_until_ready(SOON)
-        .unwrap_or_else(|error| panic!("{error}"));
-    let bed = Bed {
-        server,
-        wiring,
-        site,
-        ready,
-    };
+fn serves(wiring: testbed::wiring::Wiring, site: Site, server: Server) {
+    let bed = Bed::when_ready(wiring, site, server);
     bed.check();
     check_confined(&bed.server);
     let user = of_each_thread(&bed.server, "Uid:");
@@ -303,66 +289,54 @@ fn without_any_capability_it_says_what_is_missing() {
     hear(&server, "macvlan0: opening the ring needs CAP_NET_RAW");
 }
 
-/// `open-sockets`, as root, with its own options; what it becomes has no right at all.
-fn launched(site: &Site, count: u16, shell: Option<&str>, more: &[&str]) -> Command {
-    let program = program(site);
+/// Started by `open-sockets`, as root; what it becomes has no right at all.
+fn launched(
+    count: u16,
+    shell: Option<&str>,
+    more: &[&str],
+) -> Option<(testbed::wiring::Wiring, Site, Server)> {
+    let (wiring, site) = nothing_yet()?;
+    let program = program(&site);
     let mut command = dataplane(&["open-sockets", "--user", "10000", "--count"]);
     command.arg(count.to_string()).arg("--");
     if let Some(script) = shell {
         command.args(["/bin/sh", "-c", script, "sh"]);
     }
-    let server = flags_of(&program, site, more);
+    let server = flags_of(&program, &site, more);
     command.arg(server.get_program()).args(server.get_args());
-    command
+    let server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
+    Some((wiring, site, server))
 }
 
 #[test]
 fn sockets_a_parent_opened_need_no_capability_at_all() {
-    let Some((wiring, site)) = nothing_yet() else {
+    let Some((wiring, site, server)) = launched(3, None, &[]) else {
         return;
     };
-    let command = launched(&site, 3, None, &[]);
-    let server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
     serves(wiring, site, server);
 }
 
 #[test]
 fn sockets_come_by_listen_fds_too() {
-    let Some((wiring, site)) = nothing_yet() else {
-        return;
-    };
     let script = "[ \"$DATAPLANE_PACKET_FD\" = 3,4,5 ] || exit 9; unset DATAPLANE_PACKET_FD; \
                   LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES=packet:packet:packet exec \"$@\"";
-    let command = launched(&site, 3, Some(script), &[]);
-    let server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
+    let Some((wiring, site, server)) = launched(3, Some(script), &[]) else {
+        return;
+    };
     serves(wiring, site, server);
 }
 
 #[test]
 fn workers_that_share_an_interface_outlive_it_by_the_spares_a_parent_opened() {
-    let Some((wiring, site)) = nothing_yet() else {
+    // Two workers, and one spare pair for each.
+    let Some((wiring, site, server)) = launched(10, None, &["--workers", "2"]) else {
         return;
     };
-    // Two workers, and one spare pair for each.
-    let command = launched(&site, 10, None, &["--workers", "2"]);
-    let mut server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
-    let ready = server.wait_until_ready(SOON).unwrap();
-    let bed = Bed {
-        server,
-        wiring,
-        site,
-        ready,
-    };
+    let bed = Bed::when_ready(wiring, site, server);
     bed.check();
     bed.pod_links().delete(testbed::wiring::POD_DEVICE).unwrap();
     bed.hear("there is no such interface; waiting for it");
-    let mut node = testbed::link::Links::open(bed.wiring.node()).unwrap();
-    node.add_macvlan(
-        testbed::wiring::NODE_DEVICE,
-        testbed::wiring::POD_DEVICE,
-        bed.wiring.pod(),
-    )
-    .unwrap();
+    make_pod_device(&bed.wiring);
     bed.pod_links().set_up(testbed::wiring::POD_DEVICE).unwrap();
     bed.wait_until_answered();
     check_page(&bed.get("/index.html"));

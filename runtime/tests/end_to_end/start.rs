@@ -9,7 +9,9 @@ use testbed::link::Links;
 use testbed::packet_socket::{FRAME_MAX, Hear, PacketSocket};
 use testbed::wiring::{NODE_DEVICE, POD_DEVICE, VLAN, Wiring};
 
-use crate::bed::{Bed, SOON, Site, USER, check_page, nothing_yet, serve_from, start, written};
+use crate::bed::{
+    Bed, Site, USER, check_page, make_pod_device, nothing_yet, serve_from, start, written,
+};
 
 fn startup_conf(site: &Site, wiring: &Wiring) -> Command {
     let text = site.startup_conf(wiring.pod_link().unwrap().mac);
@@ -191,19 +193,10 @@ fn an_interface_that_does_not_exist_yet_is_waited_for() {
         "macvlan0: there is no such interface; waiting for it",
     );
     assert!(server.is_running());
-    let mut node = Links::open(wiring.node()).unwrap();
-    node.add_macvlan(NODE_DEVICE, POD_DEVICE, wiring.pod())
-        .unwrap();
+    make_pod_device(&wiring);
     crate::bed::hear(&server, "macvlan0: the interface is down; waiting for it");
     links.set_up(POD_DEVICE).unwrap();
-    let ready = server.wait_until_ready(SOON).unwrap();
-    let bed = Bed {
-        server,
-        wiring,
-        site,
-        ready,
-    };
-    bed.check();
+    Bed::when_ready(wiring, site, server).check();
 }
 
 #[test]

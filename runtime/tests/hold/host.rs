@@ -11,7 +11,7 @@ use testbed::netns::Netns;
 use testbed::process::{Rights, Server};
 use testbed::wiring::{NODE_DEVICE, POD_DEVICE, WIRE};
 
-use crate::bed::{Bed, Pattern, SOON, check_page};
+use crate::bed::{Bed, Pattern, check_page};
 use crate::target::Target;
 
 const LARGE: usize = 64 << 20;
@@ -173,17 +173,8 @@ fn another_time_of_the_machine_since_its_start_changes_nothing() {
     command.args(["--time", "--monotonic", "100000000"]);
     command.arg(flags.get_program()).args(flags.get_args());
     // Making the namespace takes more rights than serving.
-    let mut server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
-    let ready = server
-        .wait_until_ready(SOON)
-        .unwrap_or_else(|error| panic!("{error}"));
-    let bed = Bed {
-        server,
-        wiring,
-        site,
-        ready,
-    };
-    bed.check();
+    let server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
+    Bed::when_ready(wiring, site, server).check();
 }
 
 /// `CLOCK_REALTIME`, which may jump, tells dates and nothing else: the clock of packets, timers and

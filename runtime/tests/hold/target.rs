@@ -50,16 +50,8 @@ impl Target {
         let site = Site::new();
         let mut command = command(&site);
         command.arg("--cli-listen").arg(socket(&site));
-        let mut server = crate::bed::start(&wiring, command);
-        let ready = server
-            .wait_until_ready(crate::bed::SOON)
-            .unwrap_or_else(|error| panic!("{error}"));
-        Self::of(Bed {
-            server,
-            wiring,
-            site,
-            ready,
-        })
+        let server = crate::bed::start(&wiring, command);
+        Self::of(Bed::when_ready(wiring, site, server))
     }
 
     fn of(bed: Bed) -> Self {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::race::Results;
 use crate::race::report::{self, OURS, YARDSTICK};
-use crate::race::rows::{Better, METRICS, Metric, Target, Verdict, ratio};
+use crate::race::rows::{Better, METRICS, Metric, Target, ratio};
 use crate::race::statistics::real;
 
 const WIDTH: f64 = 980.0;
@@ -87,8 +87,8 @@ text { font-family: 'DejaVu Sans', Verdana, sans-serif; font-size: 13px; fill: #
 .value { font-size: 12px }
 .ours { fill: #1d4ed8 }
 .nginx { fill: #9aa5b1 }
-.aim, .ok { fill: #0f7b3f; font-weight: bold }
-.short { fill: #c2410c; font-weight: bold }
+.ahead { fill: #0f7b3f; font-weight: bold }
+.behind { fill: #c2410c; font-weight: bold }
 .line { stroke: #e4e7eb }
 ";
 
@@ -116,15 +116,13 @@ fn pair(image: &mut String, y: f64, results: &Results, metric: &Metric) {
         let place = (BAR_START + length + 8.0, y + BAR - 3.0);
         text(image, place, "value", &shown);
     }
-    let verdict = match metric.judge(ours, yardstick) {
-        Some(Verdict::Aim) => "end aim",
-        Some(Verdict::AtLeast) => "end ok",
-        Some(Verdict::Short) => "end short",
-        None => "end",
-    };
     if let Some(ratio) = ratio(ours, yardstick) {
-        let ratio = format!("{ratio:.2}x");
-        text(image, (RATIO_END, middle), verdict, &ratio);
+        let ahead = match metric.better {
+            Better::Higher => ratio >= 1.0,
+            Better::Lower => ratio <= 1.0,
+        };
+        let class = if ahead { "end ahead" } else { "end behind" };
+        text(image, (RATIO_END, middle), class, &format!("{ratio:.2}x"));
     }
     let below = y + PITCH - 7.0;
     let _ = writeln!(
@@ -175,9 +173,22 @@ mod tests {
         assert!(image.contains("class=\"ours\" x=\"302\" y=\"138\" width=\"220.0\""));
         assert!(image.contains("class=\"nginx\" x=\"302\" y=\"154\" width=\"440.0\""));
         assert!(image.contains(">5,000/s<"));
-        assert!(image.contains("class=\"end short\""));
+        assert!(image.contains("class=\"end behind\""));
         assert!(image.contains(">0.50x<"));
         assert!(!image.contains("shorter is better"));
+    }
+
+    #[test]
+    fn who_is_ahead_follows_from_what_is_better_in_that_row() {
+        let ours = Samples::from([("get1.rate", vec![2.0]), ("ping.avg", vec![2e-6])]);
+        let nginx = Samples::from([("get1.rate", vec![1.0]), ("ping.avg", vec![1e-6])]);
+        let results = Results {
+            contestants: vec![(OURS, ours), (YARDSTICK, nginx)],
+            ..Results::default()
+        };
+        let image = svg(&results);
+        assert_eq!(image.matches("end ahead\"").count(), 1, "{image}");
+        assert_eq!(image.matches("end behind\"").count(), 1, "{image}");
     }
 
     #[test]

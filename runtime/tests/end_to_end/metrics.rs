@@ -1,84 +1,51 @@
-//! Metrics, the access log and the logs of a running server, end to end. Needs root; without it the
-//! tests say so and are skipped, with `CI=true` they must run.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "the helpers of tests are tests"
-)]
+//! Metrics and the access log of a running server.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddrV4, TcpStream};
-use std::process::Command;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-use testbed::client::{connect, http_get, ping};
-use testbed::netns::{Netns, may_wire};
-use testbed::process::{Rights, Server};
-use testbed::wiring::{Options, SERVER_ADDRESS, Wiring};
+use testbed::client::{connect, ping};
+use testbed::netns::Netns;
 
-const SOON: Duration = Duration::from_secs(10);
+use crate::bed::{Bed, SERVER, SOON};
+use crate::operator::Desk;
 
 /// The pod's loopback, which is the kernel's.
-const METRICS: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 9482);
-
-/// Whether to run; says why not.
-fn as_root() -> bool {
-    let allowed = may_wire();
-    assert!(
-        allowed || std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "with CI=true, these tests need root"
-    );
-    if !allowed {
-        println!("skipped: needs root");
-    }
-    allowed
-}
-
-struct Bed {
-    server: Option<Server>,
-    wiring: Wiring,
-    folder: TempDir,
-}
+const METRICS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9482);
 
 const BIG: usize = 8 << 20;
 
-impl Bed {
-    fn start() -> Self {
-        let wiring = Wiring::poc(Options::default()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let www = folder.path().join("www");
-        fs::create_dir(&www).unwrap();
-        fs::write(www.join("index.html"), "Welcome\n").unwrap();
-        fs::write(www.join("big"), vec![b'x'; BIG]).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dataplane"));
-        command.args(["serve", "--interface", "macvlan0", "--vlan", "123"]);
-        command.args(["--address", "192.168.123.150/24", "--log-format", "json"]);
-        command.args(["--metrics-listen", &METRICS.to_string()]);
-        for (flag, path) in [
-            ("--www-root", "www"),
-            ("--access-log", "access.log"),
-            ("--cli-listen", "cli.sock"),
-        ] {
-            command.arg(flag).arg(folder.path().join(path));
-        }
-        let mut server = Server::start(wiring.pod(), command, Rights::Inherited).unwrap();
-        server.wait_until_ready(SOON).unwrap();
-        Self {
-            server: Some(server),
-            wiring,
-            folder,
-        }
+struct Metered {
+    bed: Bed,
+    desk: Desk,
+}
+
+impl Metered {
+    /// `None` where the test must be skipped.
+    fn start() -> Option<Self> {
+        let desk = Desk::new();
+        let log = desk.path().join("access.log");
+        let address = METRICS.to_string();
+        let bed = desk.bed(&[
+            "--log-format",
+            "json",
+            "--metrics-listen",
+            &address,
+            "--access-log",
+            log.to_str().unwrap(),
+        ])?;
+        fs::write(bed.site.www().join("big"), vec![b'x'; BIG]).unwrap();
+        Some(Self { bed, desk })
     }
 
     /// The samples that are whole numbers, by name and labels.
     fn scrape(&self) -> BTreeMap<String, u64> {
         // Older answers may be given again for a tenth of a second.
         thread::sleep(runtime::metrics::PAGE_AGE_MAX);
-        let mut stream = dial(self.wiring.pod());
+        let mut stream = dial(self.bed.wiring.pod());
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
             .unwrap();
@@ -96,17 +63,11 @@ impl Bed {
             .collect()
     }
 
-    fn get(&self, path: &str) -> Vec<u8> {
-        let to = SocketAddrV4::new(SERVER_ADDRESS.0, 80);
-        let client = self.wiring.client().namespace();
-        http_get(client, to, path, SOON).unwrap().body
-    }
-
     /// Lines of the access log, once there are so many.
     fn log(&self, count: usize) -> Vec<String> {
         let until = Instant::now() + SOON;
         loop {
-            let text = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+            let text = fs::read_to_string(self.desk.path().join("access.log")).unwrap();
             let lines: Vec<_> = text.lines().map(str::to_owned).collect();
             if lines.len() >= count && text.ends_with('\n') || Instant::now() > until {
                 return lines;
@@ -126,23 +87,23 @@ const SUB: &str = "interface=\"host-macvlan0.123\"";
 
 #[test]
 fn the_metrics_are_what_the_client_did() {
-    if !as_root() {
+    let Some(metered) = Metered::start() else {
         return;
-    }
-    let bed = Bed::start();
+    };
+    let bed = &metered.bed;
     bed.get("/"); // the client's neighbour is known then
-    let before = bed.scrape();
-    let client = bed.wiring.client().namespace();
-    ping(client, SERVER_ADDRESS.0, 25, 56, SOON).unwrap();
+    let before = metered.scrape();
+    let client = bed.client();
+    ping(client, SERVER, 25, 56, SOON).unwrap();
     for _ in 0..12 {
-        assert_eq!(bed.get("/"), b"Welcome\n");
+        assert_eq!(bed.get("/").body, b"Welcome\n");
     }
     for _ in 0..3 {
         bed.get("/none");
     }
     // Nobody listens there: a named drop.
-    connect(client, SocketAddrV4::new(SERVER_ADDRESS.0, 81), SOON).unwrap_err();
-    let after = bed.scrape();
+    connect(client, SocketAddrV4::new(SERVER, 81), SOON).unwrap_err();
+    let after = metered.scrape();
     let grew = |name: &str, labels: &str| {
         let key = format!("dataplane_{name}{{{labels}}}");
         after[&key] - before[&key]
@@ -170,18 +131,10 @@ fn the_metrics_are_what_the_client_did() {
         assert!(after[name] >= *value, "{name}");
     }
     // A clear is for operators' eyes.
-    let ctl = |line: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dataplane"));
-        command
-            .arg("ctl")
-            .arg("-s")
-            .arg(bed.folder.path().join("cli.sock"));
-        assert!(command.args(line.split(' ')).status().unwrap().success());
-    };
-    ctl("clear interfaces");
-    ctl("clear runtime");
-    ctl("clear errors");
-    let cleared = bed.scrape();
+    for line in ["clear interfaces", "clear runtime", "clear errors"] {
+        metered.desk.ok(line);
+    }
+    let cleared = metered.scrape();
     for (name, value) in after.iter().filter(|(name, _)| name.contains("_total")) {
         assert!(cleared[name] >= *value, "{name}");
     }
@@ -189,10 +142,10 @@ fn the_metrics_are_what_the_client_did() {
 
 #[test]
 fn clients_of_the_metrics_that_hang_or_flood_cost_no_packet() {
-    if !as_root() {
+    let Some(metered) = Metered::start() else {
         return;
-    }
-    let bed = Bed::start();
+    };
+    let bed = &metered.bed;
     let pod = bed.wiring.pod();
     let hanging: Vec<_> = (0..64)
         .map(|nth| {
@@ -203,7 +156,7 @@ fn clients_of_the_metrics_that_hang_or_flood_cost_no_packet() {
             stream
         })
         .collect();
-    let client = bed.wiring.client().namespace();
+    let client = bed.client();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -215,13 +168,13 @@ fn clients_of_the_metrics_that_hang_or_flood_cost_no_packet() {
             });
         }
         // Fails at the first that is not answered.
-        ping(client, SERVER_ADDRESS.0, 1000, 56, SOON).unwrap();
+        ping(client, SERVER, 1000, 56, SOON).unwrap();
         for _ in 0..10 {
-            assert_eq!(bed.get("/big").len(), BIG);
+            assert_eq!(bed.get("/big").body.len(), BIG);
         }
     });
     drop(hanging);
-    let samples = bed.scrape();
+    let samples = metered.scrape();
     assert_eq!(
         samples["dataplane_kernel_drops_total{port=\"host-macvlan0\"}"],
         0
@@ -234,15 +187,15 @@ fn clients_of_the_metrics_that_hang_or_flood_cost_no_packet() {
 
 #[test]
 fn the_access_log_has_exactly_the_requests_also_when_it_is_truncated_and_at_the_end() {
-    if !as_root() {
+    let Some(mut metered) = Metered::start() else {
         return;
-    }
-    let mut bed = Bed::start();
+    };
+    let bed = &metered.bed;
     for nth in 0..20 {
         bed.get(&format!("/?{nth}"));
     }
     bed.get("/none\\x\"");
-    let lines = bed.log(21);
+    let lines = metered.log(21);
     assert_eq!(lines.len(), 21, "{lines:?}");
     for (nth, line) in lines.iter().take(20).enumerate() {
         assert!(line.starts_with("192.168.123.1 - - ["), "{line}");
@@ -251,15 +204,15 @@ fn the_access_log_has_exactly_the_requests_also_when_it_is_truncated_and_at_the_
     }
     assert!(lines[20].contains(" 40"), "{}", lines[20]);
     // As logrotate's copytruncate does.
-    fs::write(bed.folder.path().join("access.log"), "").unwrap();
+    fs::write(metered.desk.path().join("access.log"), "").unwrap();
     bed.get("/big");
-    let lines = bed.log(1);
+    let lines = metered.log(1);
     assert_eq!(lines.len(), 1);
     assert!(lines[0].ends_with(&format!("\"GET /big HTTP/1.1\" 200 {BIG} \"-\" \"-\"")));
-    let samples = bed.scrape();
+    let samples = metered.scrape();
     assert_eq!(samples["dataplane_access_log_lines_total"], 22);
     assert_eq!(samples["dataplane_access_log_lost_lines_total"], 0);
     bed.get("/last");
-    drop(bed.server.take());
-    assert_eq!(bed.log(2).len(), 2);
+    metered.bed.server.terminate().unwrap();
+    assert_eq!(metered.log(2).len(), 2);
 }

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use dataplane::{Checksum, Frame};
+use crate::frame::{Checksum, Frame};
 
 /// A ones' complement sum under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,12 +94,15 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
 
 /// Completes a checksum that was left to the hardware ([`Checksum::Partial`]), for ports that do
 /// not: afterwards the frame's is complete. `false`, and nothing changes, when the field does not
-/// lie in the frame.
+/// lie in the frame, or what is to be summed in its [tail](Frame::tail).
 #[must_use]
 pub fn complete(frame: &mut Frame<'_>) -> bool {
     let Checksum::Partial { start, offset } = frame.meta.checksum else {
         return true;
     };
+    if !frame.tail().is_empty() {
+        return false;
+    }
     let Some(at) = usize::from(start).checked_sub(frame.offset()) else {
         return false;
     };
@@ -111,7 +114,7 @@ pub fn complete(frame: &mut Frame<'_>) -> bool {
     let Some(field) = summed.get_mut(field..field + 2) else {
         return false;
     };
-    // 0 would mean "none" in UDP and is the same number as 0xffff in TCP.
+    // 0 would mean "none" in UDP (RFC 768) and is the same number as 0xffff in TCP.
     let sum = if sum == 0 { 0xffff } else { sum };
     field.copy_from_slice(&sum.to_be_bytes());
     frame.meta.checksum = Checksum::Unverified;
@@ -121,6 +124,7 @@ pub fn complete(frame: &mut Frame<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     /// RFC 1071 section 1, word by word.
@@ -149,6 +153,36 @@ mod tests {
             assert!(!complete(&mut frame), "{start} {offset}");
             assert_eq!(frame.octets(), [7; 4]);
         }
+    }
+
+    #[test]
+    fn a_sum_over_a_tail_is_not_made_of_the_front_alone() {
+        let mut memory = [7u8; 8];
+        let mut frame = Frame::new(&mut memory, 0, 8);
+        let partial = Checksum::Partial {
+            start: 0,
+            offset: 2,
+        };
+        frame.meta.checksum = partial;
+        frame.attach(vec![Bytes::from_static(b"tail")]);
+        assert!(!complete(&mut frame));
+        assert_eq!(
+            (frame.octets(), frame.meta.checksum),
+            (&[7; 8][..], partial)
+        );
+    }
+
+    #[test]
+    fn a_completed_checksum_is_never_zero() {
+        let mut memory = [0xffu8; 40];
+        memory[16..18].fill(0);
+        let mut frame = Frame::new(&mut memory, 0, 40);
+        frame.meta.checksum = Checksum::Partial {
+            start: 0,
+            offset: 16,
+        };
+        assert!(complete(&mut frame));
+        assert_eq!(frame.octets()[16..18], [0xff, 0xff]);
     }
 
     proptest! {
