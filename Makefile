@@ -24,7 +24,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 export MACVLAN_MASTER VLAN_ID IP_ADDRESS IMAGE
 
 .PHONY: help kustomize deploy undeploy program rootfs image deb site sbom semver
-.PHONY: test-deploy test-package test-install test-docs test-site test-loom miri
+.PHONY: test-deploy test-package test-install test-docs test-site test-loom miri fuzz-campaign
 help:
 	@echo 'make kustomize | deploy | undeploy   MACVLAN_MASTER=eth0 VLAN_ID=123 \'
 	@echo '                                     IP_ADDRESS=192.168.123.150/24 OVERLAY=openshift IMAGE=...'
@@ -33,6 +33,7 @@ help:
 	@echo 'make deb            a Debian package, by cargo deb'
 	@echo 'make site           the documentation as a site, by mdbook and graphviz'
 	@echo 'make sbom           what the program is made of (CycloneDX), by cargo cyclonedx'
+	@echo 'make fuzz-campaign  RUNS=1000000 of each fuzz target, and a table of them, by cargo fuzz'
 	@echo 'make semver         what a release would break, by cargo semver-checks'
 	@echo 'make test-loom      models of what threads share, in every order'
 	@echo 'make miri           the pure parts under Miri (a nightly toolchain with miri)'
@@ -128,3 +129,8 @@ MIRI = MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=$(OUT)/miri \
     $(CARGO) +nightly miri test --locked --lib
 miri:
 	$(MIRI) -p dataplane-af-packet -p dataplane -p dataplane-vlan
+
+# Each target until RUNS executions or SECONDS are over, two at a time.
+fuzz-campaign:
+	fuzz/campaign.py run --runs $(or $(RUNS),1000000) --seconds $(or $(SECONDS),0) \
+	    --jobs $(or $(JOBS),2)

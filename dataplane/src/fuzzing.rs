@@ -1,5 +1,6 @@
 //! Entry points for fuzzing, and what those of the other crates share: see `fuzz/README.md`.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,13 +8,22 @@ use crate::ethernet_input::EthernetInput;
 use crate::frame::{EtherType, MacAddr, Meta, Tag};
 use crate::interface::{IfIndex, Interface, Interfaces};
 use crate::node::Node;
-use crate::testing::{Harness, Outcome};
+use crate::testing::{Harness, Outcome, Room};
 
 /// Frames of one input at most.
 const FRAMES_MAX: usize = 256;
 
 /// Times a node's timer runs after the last frame.
 const TIMERS_MAX: usize = 4;
+
+/// What the node's port has.
+const SLOTS: usize = 24;
+const SLOT_LEN: usize = 2048;
+
+thread_local! {
+    /// The port's memory, which is the same for every input.
+    static ROOM: Cell<Option<Room>> = const { Cell::new(None) };
+}
 
 /// The address of the interfaces, which frames are made to go to when they want to be taken.
 pub const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -31,9 +41,8 @@ pub fn drive<N: Node + 'static>(
     mut shape: impl FnMut(u8, &mut Vec<u8>, &mut Meta),
     mut check: impl FnMut(&mut N, &Outcome),
 ) {
-    // Clearing much memory for each run is all the time there is.
-    harness.slots = harness.slots.min(24);
-    harness.slot_len = 2048;
+    (harness.slots, harness.slot_len) = (SLOTS, SLOT_LEN);
+    harness.room = ROOM.take().unwrap_or(harness.room);
     harness.now = Duration::from_secs(1);
     let mut run = |harness: &mut Harness<N>| {
         let outcome = harness.run();
@@ -71,6 +80,7 @@ pub fn drive<N: Node + 'static>(
         harness.now = harness.now.max(at);
         run(&mut harness);
     }
+    ROOM.set(Some(harness.room));
 }
 
 /// Gives every file of `fuzz/corpus/<target>` to `run`.

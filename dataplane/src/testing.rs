@@ -38,6 +38,8 @@ impl Captured {
 #[derive(Debug)]
 pub struct MemoryPort<'block> {
     free: std::slice::IterMut<'block, Vec<u8>>,
+    /// Where a [`Room`] counts the slots taken.
+    used: Option<&'block mut usize>,
     next_slot: u32,
     offload: Offload,
     /// What was transmitted, in order.
@@ -52,11 +54,56 @@ impl<'block> MemoryPort<'block> {
     pub fn new(slots: &'block mut [Vec<u8>], offload: Offload) -> Self {
         Self {
             free: slots.iter_mut(),
+            used: None,
             next_slot: 0,
             offload,
             transmitted: Vec::new(),
             record: true,
         }
+    }
+
+    fn take(&mut self) -> Option<&'block mut Vec<u8>> {
+        let slot = self.free.next()?;
+        if let Some(used) = &mut self.used {
+            **used += 1;
+        }
+        Some(slot)
+    }
+}
+
+/// Memory for one [`MemoryPort`] after the other, each of which finds all of it `0xa5`. Only what
+/// was used is filled again, which is most of the time otherwise.
+#[derive(Debug)]
+pub struct Room {
+    slots: Vec<Vec<u8>>,
+    used: usize,
+}
+
+impl Room {
+    /// As [`slots`].
+    pub fn new(count: usize, len: usize) -> Self {
+        Self {
+            slots: slots(count, len),
+            used: 0,
+        }
+    }
+
+    /// A port with all of the slots.
+    pub fn port(&mut self, offload: Offload) -> MemoryPort<'_> {
+        let Self { slots, used } = self;
+        slots
+            .iter_mut()
+            .take(*used)
+            .for_each(|slot| slot.fill(0xa5));
+        *used = 0;
+        MemoryPort {
+            used: Some(used),
+            ..MemoryPort::new(slots, offload)
+        }
+    }
+
+    fn is(&self, count: usize, len: usize) -> bool {
+        self.slots.len() == count && self.slots.iter().all(|slot| slot.len() == len)
     }
 }
 
@@ -70,14 +117,14 @@ impl<'block> Port<'block> for MemoryPort<'block> {
         if self.free.as_slice().first()?.len() < HEADROOM + len {
             return None;
         }
-        let buffer = self.free.next()?;
+        let buffer = self.take()?;
         let slot = self.next_slot;
         self.next_slot += 1;
         Some(Frame::in_slot(buffer, HEADROOM, len, slot))
     }
 
     fn transmit(&mut self, frame: Frame<'block>) -> Result<(), Frame<'block>> {
-        if frame.slot().is_none() && self.free.next().is_none() {
+        if frame.slot().is_none() && self.take().is_none() {
             return Err(frame);
         }
         if self.record {
@@ -139,6 +186,9 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Harness<N: Node> {
     node: Option<N>,
+    pub(crate) room: Room,
+    drops: DropTable,
+    /// Each has [`HEADROOM`] octets in front.
     inputs: Vec<(Vec<u8>, Meta)>,
     /// The time given to the node.
     pub now: Duration,
@@ -156,8 +206,12 @@ const INTERFACES: u16 = 8;
 impl<N: Node + 'static> Harness<N> {
     /// A harness around `node`, with a port of 300 slots of 4,096 octets.
     pub fn new(node: N) -> Self {
+        let mut drops = DropTable::new(std::iter::once(N::Drop::ALL.len()));
+        (0..INTERFACES).for_each(|interface| drops.make(IfIndex(interface)));
         Self {
             node: Some(node),
+            room: Room::new(0, 0),
+            drops,
             inputs: Vec::new(),
             now: Duration::ZERO,
             offload: Offload::default(),
@@ -184,7 +238,10 @@ impl<N: Node + 'static> Harness<N> {
             ..Meta::default()
         };
         change(&mut meta);
-        self.inputs.push((octets.to_vec(), meta));
+        let mut buffer = Vec::with_capacity(HEADROOM + octets.len());
+        buffer.resize(HEADROOM, 0xa5);
+        buffer.extend_from_slice(octets);
+        self.inputs.push((buffer, meta));
         self
     }
 
@@ -193,16 +250,11 @@ impl<N: Node + 'static> Harness<N> {
     /// # Panics
     /// When the node leaves frames behind or its counters do not add up.
     pub fn run(&mut self) -> Outcome {
-        let mut memory = slots(self.slots, self.slot_len);
-        let mut inputs: Vec<(Vec<u8>, Meta)> = std::mem::take(&mut self.inputs)
-            .into_iter()
-            .map(|(octets, meta)| {
-                let mut buffer = vec![0xa5; HEADROOM];
-                buffer.extend(octets);
-                (buffer, meta)
-            })
-            .collect();
-        let mut port = MemoryPort::new(&mut memory, self.offload);
+        if !self.room.is(self.slots, self.slot_len) {
+            self.room = Room::new(self.slots, self.slot_len);
+        }
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let mut port = self.room.port(self.offload);
         let mut sent = Vec::new();
         let arcs: Vec<usize> = (0..N::Next::ALL.len()).collect();
         let mut totals = Counters {
@@ -212,8 +264,7 @@ impl<N: Node + 'static> Harness<N> {
             }],
             interfaces: vec![InterfaceCounters::default(); usize::from(INTERFACES)],
         };
-        let mut drops = DropTable::new(std::iter::once(N::Drop::ALL.len()));
-        (0..INTERFACES).for_each(|interface| drops.make(IfIndex(interface)));
+        self.drops.clear();
         let mut frames = inputs.iter_mut().map(|(buffer, meta)| {
             let len = buffer.len() - HEADROOM;
             let mut frame = Frame::new(buffer, HEADROOM, len);
@@ -225,7 +276,7 @@ impl<N: Node + 'static> Harness<N> {
             .take()
             .unwrap_or_else(|| unreachable!("back after each run"));
         loop {
-            let mut batch = Batch::new();
+            let mut batch = Batch::default();
             for frame in frames.by_ref().take(BATCH_MAX) {
                 assert!(batch.push(frame).is_ok(), "a batch takes {BATCH_MAX}");
             }
@@ -239,7 +290,7 @@ impl<N: Node + 'static> Harness<N> {
                 queues: &mut queues,
                 ready: &mut ready,
                 counters: &mut totals,
-                drops: &mut drops,
+                drops: &mut self.drops,
                 observer: None,
                 node: 0,
                 name: N::NAME,

@@ -45,6 +45,9 @@ where
     number: u64,
     drained: bool,
     counted: (u64, u64),
+    /// Octets that had been read when hyper was last let go. It is not let go again before more
+    /// come: what it leaves unread, such as an empty line, makes it again at once.
+    rested: Option<u64>,
 }
 
 enum Phase<S>
@@ -112,6 +115,7 @@ where
             number,
             drained: false,
             counted: (0, 0),
+            rested: None,
         }
     }
 
@@ -187,6 +191,7 @@ where
         self.phase = match self.leave() {
             Phase::Serving(http) => {
                 add(&self.flow.local.thread.counters.rested, 1);
+                self.rested = Some(self.flow.octets_in.get());
                 self.flow.request.take();
                 let parts = http.into_parts();
                 let mut io = parts.io;
@@ -238,7 +243,8 @@ where
             limits.keep_alive
         };
         let answered = flow.heads.get() == flow.answered.get();
-        if limit > REST_AFTER && answered && matches!(self.phase, Phase::Serving(_)) {
+        let may_rest = answered && self.rested != Some(flow.octets_in.get());
+        if limit > REST_AFTER && may_rest && matches!(self.phase, Phase::Serving(_)) {
             let crowded = flow.local.serving.get() > SERVING_IDLE_MAX;
             let patience = if crowded { Duration::ZERO } else { REST_AFTER };
             return (flow.active.get() + patience, Limit::Rest);

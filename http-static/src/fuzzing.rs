@@ -1,8 +1,7 @@
 //! Entry points for fuzzing: see `fuzz/README.md`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
-use std::sync::OnceLock;
+use std::path::Path;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -52,20 +51,35 @@ pub fn head(data: &[u8]) {
     }
 }
 
-/// One server for all inputs, on an empty folder.
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    let make = || {
-        let folder = std::env::temp_dir().join(format!("http-fuzzing-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).ok()?;
-        let mut options = Options::new(&folder);
-        options.loaders = 1;
-        options.limits.head_octets = 2048;
-        options.limits.target_octets = 512;
-        options.limits.body_octets = 256;
-        Server::new(options).ok()
-    };
-    SERVER.get_or_init(make).as_ref()
+/// A server on `fuzz/www`, with one loader.
+///
+/// # Panics
+/// When there is no such folder.
+pub fn server(limits: Limits) -> Server {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/www");
+    let mut options = Options::new(&folder);
+    options.loaders = 1;
+    options.limits = limits;
+    let server = Server::new(options);
+    server.unwrap_or_else(|error| unreachable!("the folder and the limits are valid: {error}"))
+}
+
+/// Waits until nothing is being loaded, so that an answer comes as soon as it is looked for. Asleep:
+/// on a busy machine who yields waits for everybody, and so does the loader.
+pub fn settle(server: &Server) {
+    while server.is_loading() {
+        std::thread::sleep(Duration::from_micros(10));
+    }
+}
+
+thread_local! {
+    /// For all inputs, each of which finds its cache empty.
+    static SERVER: Server = server(Limits {
+        head_octets: 2048,
+        target_octets: 512,
+        body_octets: 256,
+        ..Limits::default()
+    });
 }
 
 /// A whole connection. Before each piece two octets: its length in the low 12 bits; in the high
@@ -74,14 +88,24 @@ fn server() -> Option<&'static Server> {
 /// # Panics
 /// When the connection does, or answers what is no HTTP, or goes on for ever.
 pub fn connection(data: &[u8]) {
-    let server = server();
-    assert!(server.is_some(), "the options are valid");
-    let Some(server) = server else { return };
+    SERVER.with(|server| serve(server, data));
+}
+
+fn serve(server: &Server, data: &[u8]) {
+    server.clear_cache();
     let timer = ManualTimer::default();
     let (client, stream) = duplex();
     let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
     let mut connection = Box::pin(server.serve(stream, peer, timer.clone()));
     let mut cx = Context::from_waker(Waker::noop());
+    let mut poll = || loop {
+        let misses = server.stats().cache.misses;
+        let over = connection.as_mut().poll(&mut cx).is_ready();
+        if over || server.stats().cache.misses == misses {
+            break over;
+        }
+        settle(server);
+    };
     let mut over = false;
     let mut answers = Vec::new();
     let mut rest = data;
@@ -97,7 +121,7 @@ pub fn connection(data: &[u8]) {
         if high >> 4 == 15 {
             client.half_close();
         }
-        over = over || connection.as_mut().poll(&mut cx).is_ready();
+        over = over || poll();
         answers.extend(client.receive());
     }
     client.half_close();
@@ -107,7 +131,7 @@ pub fn connection(data: &[u8]) {
             break;
         }
         timer.advance(Duration::from_mins(2));
-        over = Pin::new(&mut connection).poll(&mut cx).is_ready();
+        over = poll();
         answers.extend(client.receive());
     }
     assert!(over, "the connection goes on for ever");
@@ -123,7 +147,7 @@ mod tests {
     use super::*;
 
     fn replay(target: &str, run: fn(&[u8])) {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../fuzz/corpus")
             .join(target);
         let files = std::fs::read_dir(folder).unwrap();

@@ -450,6 +450,33 @@ fn an_idle_connection_gives_its_buffers_back_and_goes_on_when_asked() {
 }
 
 #[test]
+fn an_empty_line_is_no_reason_to_make_buffers_again_and_again() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    for rested in 1..3 {
+        peer.client.send(b"\r\n");
+        peer.poll();
+        for _ in 0..3 {
+            peer.timer.advance(Duration::from_millis(300));
+            peer.poll(); // which would not end
+        }
+        assert_eq!(server.stats().rested, rested);
+    }
+    assert!(!peer.get("/").closes());
+    // Silence after it ends the connection. hyper, which holds the line, does not think itself
+    // idle, and is given up the second time.
+    peer.client.send(b"\r\n");
+    peer.poll();
+    for over in [false, true] {
+        peer.timer.advance(Duration::from_secs(61));
+        peer.poll();
+        assert_eq!(peer.is_over(), over);
+    }
+    assert!(peer.client.is_closed());
+}
+
+#[test]
 fn among_many_connections_an_idle_one_gives_its_buffers_back_at_once() {
     let folder = page();
     let server = folder.server();

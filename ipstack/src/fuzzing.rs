@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use dataplane::fuzzing::{MAC, drive, interface};
 use dataplane::testing::{Harness, Outcome};
-use dataplane::{Checksum, IfIndex, Interfaces, MacAddr, Meta, Node, Segmentation, checksum};
+use dataplane::{
+    Checksum, IfIndex, Interfaces, MacAddr, Meta, Node, Segmentation, SharedInterfaces, checksum,
+};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::neighbors::NEIGHBORS_MAX;
@@ -243,6 +245,12 @@ fn echo(stream: &mut TcpStream, unsent: &mut Vec<u8>, cx: &mut Context<'_>) -> P
     }
 }
 
+/// TCP whose secrets are always the same, so that an input that fails does so again.
+pub fn tcp_with(config: TcpConfig, interfaces: SharedInterfaces) -> Tcp {
+    let keys = std::array::from_fn(|at| [u8::try_from(at).unwrap_or(0); 16]);
+    Tcp::with_keys(config, interfaces, Arc::new(|| ()), &keys)
+}
+
 /// TCP with few places, so that their bounds are met.
 fn tcp() -> Option<Tcp> {
     let config = TcpConfig {
@@ -254,8 +262,7 @@ fn tcp() -> Option<Tcp> {
         hibernate_after: Duration::from_millis(50),
         ..TcpConfig::default()
     };
-    let interfaces = Rc::clone(tables().interfaces());
-    let tcp = Tcp::new(config, interfaces, Arc::new(|| ())).ok()?;
+    let tcp = tcp_with(config, Rc::clone(tables().interfaces()));
     tcp.listen(Ipv4Addr::UNSPECIFIED, 80, Echo).ok()?;
     Some(tcp)
 }

@@ -65,9 +65,18 @@ impl Assembly {
         notify: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, AssembleError> {
         let interfaces = Interfaces::shared();
+        let tcp = Tcp::new(config, interfaces.clone(), notify).map_err(AssembleError::Random)?;
+        Self::with_tcp(port, interfaces, tcp)
+    }
+
+    /// The same around a TCP that is there.
+    pub(crate) fn with_tcp(
+        port: IfIndex,
+        interfaces: SharedInterfaces,
+        tcp: Tcp,
+    ) -> Result<Self, AssembleError> {
         let sub_interfaces = SubInterfaces::shared();
         let tables = Tables::new(interfaces.clone());
-        let tcp = Tcp::new(config, interfaces.clone(), notify).map_err(AssembleError::Random)?;
 
         // In the order a packet meets them.
         let mut builder = GraphBuilder::new();

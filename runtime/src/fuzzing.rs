@@ -2,12 +2,11 @@
 
 mod tcp_http;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use af_packet::LinkInfo;
-use dataplane::testing::{MemoryPort, slots};
-use dataplane::{Batch, Frame, HEADROOM, MacAddr, Offload};
+use dataplane::testing::Room;
+use dataplane::{Batch, Frame, HEADROOM, Interfaces, MacAddr, Offload};
 use ipstack::tcp::TcpConfig;
 
 use crate::assemble::Assembly;
@@ -46,6 +45,7 @@ pub fn graph(data: &[u8]) {
 /// The graph after `data`.
 fn run(data: &[u8]) -> Option<Assembly> {
     let mut assembly = assembly()?;
+    let mut room = room();
     let mut now = Duration::from_secs(1);
     let mut rest = data;
     let mut frames = 0;
@@ -60,21 +60,25 @@ fn run(data: &[u8]) -> Option<Assembly> {
         if high >> 5 > 0 {
             now += Duration::from_millis(1 << (3 * (u32::from(high >> 5) - 1)).min(20));
         }
-        feed(&mut assembly, now, octets, high & 0x08 != 0);
+        feed(&mut assembly, &mut room, now, octets, high & 0x08 != 0);
     }
     Some(assembly)
 }
 
+/// What a port of the graph hands out.
+fn room() -> Room {
+    Room::new(32, 4096)
+}
+
 /// Gives the graph a frame, and a port that does or does not finish checksums.
-fn feed(assembly: &mut Assembly, now: Duration, octets: &[u8], checksum: bool) {
+fn feed(assembly: &mut Assembly, room: &mut Room, now: Duration, octets: &[u8], checksum: bool) {
     let mut memory = vec![0xa5; HEADROOM];
     memory.extend_from_slice(octets);
-    let mut room = slots(32, 4096);
     let offload = Offload {
         checksum,
         segmentation_max: 0,
     };
-    let mut port = MemoryPort::new(&mut room, offload);
+    let mut port = room.port(offload);
     let mut batch = Batch::new();
     let mut frame = Frame::new(&mut memory, HEADROOM, octets.len());
     if let Some(plan) = assembly.plan() {
@@ -150,7 +154,9 @@ fn assembly() -> Option<Assembly> {
 
 fn assembly_with(config: TcpConfig) -> Option<Assembly> {
     let plan = plan(&example())?;
-    let mut assembly = Assembly::new(plan.port.index, config, Arc::new(|| ())).ok()?;
+    let interfaces = Interfaces::shared();
+    let tcp = ipstack::fuzzing::tcp_with(config, interfaces.clone());
+    let mut assembly = Assembly::with_tcp(plan.port.index, interfaces, tcp).ok()?;
     assembly.apply(plan).ok()?;
     assembly.follow_link(Some(LinkInfo {
         name: "fuzz0".to_owned(),
@@ -325,7 +331,7 @@ mod tests {
         #[test]
         fn counters_add_up_at_any_time(deeds in collection::vec(deed(), 1..60)) {
             let frames = frames();
-            let mut assembly = assembly().unwrap();
+            let (mut assembly, mut room) = (assembly().unwrap(), room());
             let whole = plan(&example()).unwrap();
             let mut now = Duration::from_secs(1);
             let mut fed = 0;
@@ -357,7 +363,7 @@ mod tests {
                     }
                 };
                 fed += 1;
-                feed(&mut assembly, now, &frame, false);
+                feed(&mut assembly, &mut room, now, &frame, false);
                 check(&assembly);
             }
             let entry = assembly.entry.index();

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use af_packet::LinkInfo;
+use dataplane::checksum::{self, Sum};
 use dataplane::testing::{MemoryPort, ethernet, slots};
 use dataplane::{Batch, EtherType, Frame, HEADROOM, IfIndex, MacAddr, Offload};
 use http_static::{Options, Server};
-use dataplane::checksum::{self, Sum};
 use ipstack::ip4::Header;
 use ipstack::tcp::TcpConfig;
 use runtime::assemble::Assembly;

@@ -101,6 +101,16 @@ impl Tcp {
     ) -> Result<Self, RandomError> {
         let mut octets = Zeroizing::new([[0u8; 16]; 4]);
         getrandom::fill(octets.as_flattened_mut()).map_err(RandomError)?;
+        Ok(Self::with_keys(config, interfaces, notify, &octets))
+    }
+
+    /// TCP whose secrets are known.
+    pub(crate) fn with_keys(
+        config: TcpConfig,
+        interfaces: SharedInterfaces,
+        notify: Notify,
+        octets: &[[u8; 16]; 4],
+    ) -> Self {
         let shared = Rc::new(Shared {
             config: config.clamped(),
             counters: RefCell::default(),
@@ -108,11 +118,11 @@ impl Tcp {
             spares: RefCell::default(),
             wakes: WakeQueue::new(notify),
         });
-        let core = Core::new(Rc::clone(&shared), interfaces, HashKey::split(&octets));
-        Ok(Self {
+        let core = Core::new(Rc::clone(&shared), interfaces, HashKey::split(octets));
+        Self {
             core: Rc::new(RefCell::new(core)),
             shared,
-        })
+        }
     }
 
     /// Gives connections to `address` (unspecified: any of ours) and `port` to `service`.

@@ -164,22 +164,11 @@ impl Wheel {
         None
     }
 
-    /// Moves on, at most to `until`, over ticks without entries; slots of higher levels that are
-    /// reached are spread over the lower ones.
+    /// Moves on, at most to `until`, over ticks at which nothing is due and no slot of a higher
+    /// level is reached that holds something; such a slot is spread over the lower ones.
     fn advance(&mut self, until: u64) {
-        // Within this turn of the first level, skip to its next entry or to its end.
-        let slot = self.now & 63;
-        let ahead = if slot == 63 {
-            0
-        } else {
-            self.occupied[0] >> (slot + 1)
-        };
-        let step = if ahead == 0 {
-            64 - slot
-        } else {
-            1 + u64::from(ahead.trailing_zeros())
-        };
-        self.now = (self.now + step).min(until);
+        let next = self.next_tick().unwrap_or(until);
+        self.now = next.max(self.now + 1).min(until);
         if self.now.is_multiple_of(64) {
             self.cascade();
         }
@@ -207,6 +196,10 @@ impl Wheel {
 
     /// When to call [`Self::expire`] next: never after the first deadline, sometimes before.
     pub(crate) fn next(&self) -> Option<Duration> {
+        self.next_tick().map(Duration::from_millis)
+    }
+
+    fn next_tick(&self) -> Option<u64> {
         if self.len == 0 {
             return None;
         }
@@ -226,7 +219,7 @@ impl Wheel {
                 u64::from(occupied.rotate_right(first).trailing_zeros()) + u64::from(level != 0);
             best = best.min(((base + offset) << shift).max(self.now));
         }
-        Some(Duration::from_millis(best))
+        Some(best)
     }
 }
 
@@ -272,6 +265,15 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_of_years_is_passed_in_large_steps() {
+        let mut wheel = Wheel::new();
+        let far = 1 << 40;
+        wheel.set(1, MS(far));
+        assert_eq!(wheel.expire(MS(far - 1)), None);
+        assert_eq!(wheel.expire(MS(far)), Some(1));
+    }
+
+    #[test]
     fn a_moved_deadline_fires_once() {
         let mut wheel = Wheel::new();
         wheel.set(7, MS(60_000));
@@ -290,7 +292,14 @@ mod tests {
     proptest! {
         #[test]
         fn the_wheel_agrees_with_a_list(
-            ops in prop::collection::vec((0u32..40, 0u64..300_000, 0u64..5_000), 1..200)
+            ops in prop::collection::vec(
+                (
+                    0u32..40,
+                    prop_oneof![0u64..300_000, 0u64..40_000_000],
+                    prop_oneof![9 => 0u64..5_000, 1 => 0u64..40_000_000],
+                ),
+                1..200,
+            )
         ) {
             let mut wheel = Wheel::new();
             let mut model = std::collections::BTreeMap::new();

@@ -2,15 +2,15 @@
 //! are wrong on purpose.
 
 use std::net::Ipv4Addr;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use dataplane::checksum::{self, Sum};
-use dataplane::testing::{MemoryPort, slots};
+use dataplane::testing::Room;
 use dataplane::{Batch, Frame, HEADROOM, MacAddr, Offload};
+use http_static::fuzzing::{server, settle};
 use http_static::testing::ManualTimer;
-use http_static::{Options, Server};
+use http_static::{Limits, Server};
 use ipstack::fuzzing::check_limits;
 use ipstack::stream::TcpStream;
 use ipstack::tcp::{Connection, Service, TcpConfig};
@@ -23,7 +23,7 @@ const US: [u8; 4] = [192, 168, 123, 150];
 const CLIENTS: usize = 4;
 const DEEDS_MAX: usize = 64;
 
-/// What the folder's one file holds: some segments' worth.
+/// What `/f` holds: some segments' worth.
 const BODY: [u8; 5000] = [b'x'; 5000];
 
 const FIN: u8 = 1;
@@ -214,32 +214,25 @@ impl Service for Http {
     }
 }
 
-/// One server for all inputs.
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    let make = || {
-        let folder = std::env::temp_dir().join(format!("tcp-http-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).ok()?;
-        std::fs::write(folder.join("f"), BODY).ok()?;
-        let mut options = Options::new(&folder);
-        options.loaders = 1;
-        Server::new(options).ok()
-    };
-    SERVER.get_or_init(make).as_ref()
+thread_local! {
+    /// For all inputs, each of which finds its cache empty.
+    static SERVER: Server = server(Limits::default());
 }
 
 struct Bed {
     assembly: Assembly,
+    server: Server,
     timer: ManualTimer,
     now: Duration,
     clients: Vec<Client>,
+    room: Room,
     /// To be sent behind the next frame.
     late: Option<Vec<u8>>,
     hold: bool,
 }
 
 impl Bed {
-    fn new() -> Option<Self> {
+    fn new(server: Server) -> Option<Self> {
         let config = TcpConfig {
             connections_max: 8,
             connections_per_source_max: 4,
@@ -251,7 +244,8 @@ impl Bed {
         };
         let assembly = assembly_with(config)?;
         let timer = ManualTimer::default();
-        let http = Http(server()?.clone(), timer.clone());
+        server.clear_cache();
+        let http = Http(server.clone(), timer.clone());
         assembly.listen(Ipv4Addr::UNSPECIFIED, 80, http).ok()?;
         let clients: Vec<_> = (0..=CLIENTS).filter_map(|n| u8::try_from(n).ok()).collect();
         let clients: Vec<_> = clients.into_iter().map(Client::new).collect();
@@ -264,9 +258,11 @@ impl Bed {
         }
         Some(Self {
             assembly,
+            server,
             timer,
             now: Duration::from_secs(1),
             clients,
+            room: Room::new(32, 2048),
             late: None,
             hold: false,
         })
@@ -287,14 +283,14 @@ impl Bed {
 
     /// A turn of the graph, with a frame or without; the clients get what comes out.
     fn turn(&mut self, octets: Option<&[u8]>) -> Option<Duration> {
+        settle(&self.server);
         let mut memory = vec![0xa5; HEADROOM];
         memory.extend(octets.unwrap_or_default());
-        let mut room = slots(32, 2048);
         let offload = Offload {
             checksum: false,
             segmentation_max: 0,
         };
-        let mut port = MemoryPort::new(&mut room, offload);
+        let mut port = self.room.port(offload);
         let mut batch = Batch::new();
         if let Some(octets) = octets {
             let mut frame = Frame::new(&mut memory, HEADROOM, octets.len());
@@ -443,7 +439,6 @@ impl Bed {
         self.hold = false;
         self.open(CLIENTS, false);
         self.write(CLIENTS, REQUESTS[0], 1000);
-        // The loader answers in its own time.
         for turn in 0..4000 {
             let got = &self.clients[CLIENTS].received;
             if got.len() > BODY.len() && got.ends_with(&BODY) {
@@ -452,8 +447,9 @@ impl Bed {
             }
             self.act(CLIENTS, &Deed::Drain);
             self.pass(Duration::from_millis(1), Duration::from_millis(1));
-            if turn > 20 {
-                std::thread::sleep(Duration::from_micros(200));
+            if turn > 50 {
+                // The loader has no processor between being done and saying so.
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         let got = String::from_utf8_lossy(&self.clients[CLIENTS].received);
@@ -467,7 +463,7 @@ impl Bed {
 /// When anything does, a counter does not add up, something exceeds its limit, anything of the
 /// clients is left once they have been silent for long, or a new client is not served then.
 pub fn tcp_http(data: &[u8]) {
-    let bed = Bed::new();
+    let bed = Bed::new(SERVER.with(Server::clone));
     assert!(bed.is_some(), "the configuration is valid");
     let Some(mut bed) = bed else { return };
     let mut input = Unstructured::new(data);
@@ -483,7 +479,7 @@ pub fn tcp_http(data: &[u8]) {
     if let Some(late) = bed.late.take() {
         bed.turn(Some(&late));
     }
-    bed.pass(Duration::from_mins(10), Duration::from_secs(20));
+    bed.pass(Duration::from_mins(10), Duration::from_mins(1));
     let limits = bed.assembly.tcp.limits();
     let left = (limits.connections.0, limits.half_open.0, limits.time_wait.0);
     assert_eq!((left, limits.buffers.0), ((0, 0, 0), 0), "{limits:?}");
