@@ -8,16 +8,32 @@ use crate::frame::Frame;
 pub const BATCH_MAX: usize = 256;
 
 /// Up to [`BATCH_MAX`] frames, in order.
-#[derive(Default)]
 pub struct Batch<'block> {
     frames: Vec<Frame<'block>>,
+    /// Frames from which on it is full; at most [`BATCH_MAX`].
+    limit: usize,
+}
+
+impl Default for Batch<'_> {
+    fn default() -> Self {
+        Self {
+            frames: Vec::new(),
+            limit: BATCH_MAX,
+        }
+    }
 }
 
 impl<'block> Batch<'block> {
     /// An empty batch that never allocates again.
     pub fn new() -> Self {
+        Self::limited(BATCH_MAX)
+    }
+
+    /// As [`Self::new`], full with `limit` frames; [`BATCH_MAX`] at most.
+    pub fn limited(limit: usize) -> Self {
         Self {
             frames: Vec::with_capacity(BATCH_MAX),
+            limit: limit.min(BATCH_MAX),
         }
     }
 
@@ -27,7 +43,7 @@ impl<'block> Batch<'block> {
     /// The frame, when the batch is full.
     #[inline]
     pub fn push(&mut self, frame: Frame<'block>) -> Result<(), Frame<'block>> {
-        if self.frames.len() >= BATCH_MAX {
+        if self.is_full() {
             return Err(frame);
         }
         self.frames.push(frame);
@@ -62,13 +78,14 @@ impl<'block> Batch<'block> {
 
     /// Whether another frame would be refused.
     pub fn is_full(&self) -> bool {
-        self.frames.len() >= BATCH_MAX
+        self.frames.len() >= self.limit
     }
 
     /// The same memory, empty, for frames of another lifetime.
     pub fn recycle<'other>(self) -> Batch<'other> {
         Batch {
             frames: recycle(self.frames),
+            limit: self.limit,
         }
     }
 
@@ -129,6 +146,18 @@ mod tests {
             refused += usize::from(batch.push(Frame::new(buffer, 0, 4)).is_err());
         }
         assert_eq!((batch.len(), refused), (BATCH_MAX, 1));
+    }
+
+    #[test]
+    fn a_limit_makes_it_full_earlier_also_when_it_is_recycled() {
+        for (limit, expected) in [(3, 3), (BATCH_MAX + 9, BATCH_MAX)] {
+            let mut memory = vec![[0u8; 4]; BATCH_MAX + 1];
+            let mut batch = Batch::limited(limit).recycle();
+            for buffer in &mut memory {
+                let _ = batch.push(Frame::new(buffer, 0, 4));
+            }
+            assert_eq!((batch.len(), batch.is_full()), (expected, true));
+        }
     }
 
     #[test]

@@ -187,6 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes")]
         fn eight_octets_at_a_time_sum_like_two(
             octets in prop::collection::vec(any::<u8>(), 0..200),
             cut in 0usize..100,
@@ -198,6 +199,7 @@ mod tests {
         }
 
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes")]
         fn an_update_equals_summing_again(mut octets in prop::collection::vec(any::<u8>(), 4..60),
                                           new in any::<u16>()) {
             octets[0] |= 1; // The sum of nothing but zeros has two representations.
@@ -208,6 +210,7 @@ mod tests {
         }
 
         #[test]
+        #[cfg_attr(miri, ignore = "takes minutes")]
         fn a_partial_checksum_completes_to_a_right_one(
             mut payload in prop::collection::vec(any::<u8>(), 8..100), push in 0usize..20,
         ) {

@@ -259,6 +259,10 @@ struct Worker {
     pings: Vec<PingOrder>,
 }
 
+/// Frames taken in a turn. With more, answers leave later, and what they touch does not stay in the
+/// processor's cache: 256 connections get 7 % more answers than with whole batches.
+const RECEIVED_MAX: usize = 64;
+
 /// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
 /// sign when slots come free.
 const TX_RETRY: Duration = Duration::from_micros(200);
@@ -301,7 +305,7 @@ impl Worker {
             timers: Timers::new(),
             device: setup.device,
             listening: Vec::new(),
-            batch: Some(Batch::new()),
+            batch: Some(Batch::limited(RECEIVED_MAX)),
             origin,
             draining: false,
             spin: Spin::new(processors()),
@@ -471,7 +475,10 @@ impl Worker {
         {
             self.timers.fire(self.origin + now);
         }
-        let mut batch = self.batch.take().unwrap_or_default().recycle();
+        let batch = self.batch.take();
+        let mut batch = batch
+            .unwrap_or_else(|| Batch::limited(RECEIVED_MAX))
+            .recycle();
         let entry = self.assembly.entry;
         let (mut rx, mut port) = self.device.turn();
         let received = rx.fill(&mut batch);
