@@ -259,8 +259,8 @@ struct Worker {
     pings: Vec<PingOrder>,
 }
 
-/// Frames taken in a turn. With whole batches answers leave later, the slowest hundredth of 256
-/// connections' after 3.5 ms instead of 2.6, and what they touch does not stay in the cache.
+/// Frames taken in a turn. With whole batches answers leave later, and what they touch does not
+/// stay in the processor's cache.
 const RECEIVED_MAX: usize = 64;
 
 /// How long a worker with frames waiting for a full transmit ring sleeps: the kernel gives no
