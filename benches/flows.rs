@@ -27,6 +27,9 @@ const BATCH: usize = 64;
 /// Established connections.
 const FLOWS: [usize; 3] = [100, 10_000, 50_000];
 
+/// More connections than any bench has.
+const FLOWS_MAX: usize = 65_536;
+
 /// Octets of a request, and of its answer.
 const QUESTION: usize = 32;
 const QUESTION_LEN: u32 = 32;
@@ -163,7 +166,10 @@ fn shuffled(count: usize) -> Vec<usize> {
 
 /// What becomes of the buffers of connections that have nothing to do.
 fn buffers() -> [(&'static str, TcpConfig); 3] {
-    let config = TcpConfig::default();
+    let config = TcpConfig {
+        connections_max: FLOWS_MAX,
+        ..TcpConfig::default()
+    };
     // Enough for all to have theirs, and time to keep them.
     let awake = TcpConfig {
         buffers_max: 8 << 30,
