@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -161,25 +160,15 @@ impl Root {
 impl OpenFile {
     /// Reads up to `octets` from `offset`; less only at the end of the file.
     pub(crate) fn read(&self, offset: u64, octets: usize) -> io::Result<Vec<u8>> {
-        let mut read = Vec::with_capacity(octets);
-        while read.len() < octets {
-            let at = offset + read.len() as u64;
-            match rustix::io::pread(&self.file, spare_capacity(&mut read), at) {
-                Ok(0) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        read.truncate(octets);
+        let mut read = vec![0; octets];
+        let len = self.read_into(offset, &mut read)?;
+        read.truncate(len);
         Ok(read)
     }
 
     /// Reads from `offset` into `octets` what is in the page cache; how many octets that is, 0
     /// also at the end of the file, on an error, or where the file system cannot tell.
     pub(crate) fn read_cached(&self, offset: u64, octets: &mut [u8]) -> usize {
-        if self.may_wait() {
-            return 0;
-        }
         let read = rustix::io::preadv2(
             &self.file,
             &mut [IoSliceMut::new(octets)],

@@ -88,7 +88,10 @@ impl Rhythm {
 
     /// The frame that was looked for did not come.
     pub(crate) fn missed(&mut self) {
-        *self = Self::new(if self.never { 1 } else { 2 });
+        *self = Self {
+            never: self.never,
+            ..Self::default()
+        };
     }
 
     fn reach(&self) -> Duration {

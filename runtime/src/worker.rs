@@ -243,7 +243,7 @@ struct Worker {
     timers: Timers,
     device: Device,
     listening: Vec<Listen>,
-    batch: Option<Batch<'static>>,
+    batch: Batch<'static>,
     /// The origin of every time the graph is given.
     origin: Instant,
     draining: bool,
@@ -305,7 +305,7 @@ impl Worker {
             timers: Timers::new(),
             device: setup.device,
             listening: Vec::new(),
-            batch: Some(Batch::limited(RECEIVED_MAX)),
+            batch: Batch::limited(RECEIVED_MAX),
             origin,
             draining: false,
             spin: Spin::new(processors()),
@@ -475,17 +475,14 @@ impl Worker {
         {
             self.timers.fire(self.origin + now);
         }
-        let batch = self.batch.take();
-        let mut batch = batch
-            .unwrap_or_else(|| Batch::limited(RECEIVED_MAX))
-            .recycle();
+        let mut batch = std::mem::take(&mut self.batch).recycle();
         let entry = self.assembly.entry;
         let (mut rx, mut port) = self.device.turn();
         let received = rx.fill(&mut batch);
         let turn = self.assembly.graph.turn(now, entry, &mut batch, &mut port);
         port.flush();
         let blocked = port.pending();
-        self.batch = Some(batch.recycle());
+        self.batch = batch.recycle();
         drop(port);
         drop(rx);
         if !self.siblings.is_empty() {

@@ -240,10 +240,22 @@ impl Conn {
                 .is_none_or(|socket| socket.recv_queue() == 0)
     }
 
+    /// Octets of the queue's beginning that the socket has been told of.
+    pub(crate) fn told(&self) -> usize {
+        let told = self.socket.as_ref().map_or(0, Socket::send_queue);
+        told.min(self.queue.len())
+    }
+
     /// Octets of the queue's end that the socket has not been told of.
     pub(crate) fn untold(&self) -> usize {
-        let told = self.socket.as_ref().map_or(0, Socket::send_queue);
-        self.queue.len() - told.min(self.queue.len())
+        self.queue.len() - self.told()
+    }
+
+    /// What lies before `end` was sent for the first time.
+    pub(crate) fn on_sent(&mut self, end: Seq, mss: usize) {
+        self.tcb.snd_max = end;
+        let flight = end.since(self.tcb.una);
+        self.sender.on_sent(end, flight, mss, self.now);
     }
 
     /// Tells the socket of the queue's first `octets`, if it does not know of as many: before it

@@ -335,9 +335,7 @@ impl Core {
                 if built.seq.before(conn.tcb.snd_max) {
                     self.count_resent(conn);
                 }
-                conn.tcb.snd_max = built.end;
-                let flight = conn.tcb.snd_max.since(conn.tcb.una);
-                conn.sender.on_sent(built.end, flight, mss, now);
+                conn.on_sent(built.end, mss);
             } else if !swallowed && built.seq != built.end {
                 self.count_resent(conn);
             }
@@ -417,8 +415,7 @@ fn transmit_ahead(
 ) -> Sent {
     for _ in 0..PACKETS_PER_TURN {
         let from = conn.tcb.snd_max;
-        let told = conn.queue.len() - conn.untold();
-        if conn.untold() == 0 || from.since(conn.tcb.una) < told {
+        if conn.untold() == 0 || from.since(conn.tcb.una) < conn.told() {
             return Sent::All;
         }
         let octets = sendable(conn, from, mss, segment_max);
@@ -434,10 +431,7 @@ fn transmit_ahead(
             conn.tell_all();
             return Sent::More;
         }
-        let end = from.add(octets);
-        conn.tcb.snd_max = end;
-        let flight = end.since(conn.tcb.una);
-        conn.sender.on_sent(end, flight, mss, conn.now);
+        conn.on_sent(from.add(octets), mss);
     }
     Sent::More
 }

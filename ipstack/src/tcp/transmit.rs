@@ -145,9 +145,9 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
         let Some((built, Place::Frame(segment @ None))) = &mut self.built else {
             return;
         };
-        let told = conn.queue.len() - conn.untold();
         let is_next = built.seq == conn.tcb.snd_max && !built.is_empty();
-        if !is_next || built.end != conn.tcb.una.add(told) || built.flags & (SYN | FIN) != 0 {
+        if !is_next || built.end != conn.tcb.una.add(conn.told()) || built.flags & (SYN | FIN) != 0
+        {
             return;
         }
         let payload = built.end.since(built.seq);
