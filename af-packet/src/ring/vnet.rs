@@ -16,6 +16,11 @@ use crate::uapi::vnet;
 /// header and tags included. One octet more is split in software before the device sees it.
 pub(crate) const SEGMENTATION_MAX: usize = 65_536;
 
+/// The longest frame, in octets, that the kernel copies out of its slot at once. It would lend the
+/// slot's pages to a longer one, which a virtual link has to copy after all, into pages it
+/// allocates; up to here the copy fits what a socket buffer's beginning is allocated with.
+const COPIED_MAX: usize = 2048;
+
 /// The header, decoded; positions count from the frame's first octet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -107,6 +112,10 @@ impl Header {
             header.csum_offset = offset;
         }
         let Some(segmentation) = frame.meta.segmentation else {
+            // Of a whole frame it says only what is copied (`tpacket_snd`, net/packet/af_packet.c).
+            if frame.total_len() <= COPIED_MAX {
+                header.hdr_len = u16::try_from(octets.len()).ok()?;
+            }
             return Some(header);
         };
         let (link, ether_type) = link_header(octets);

@@ -301,6 +301,28 @@ fn offload_positions_count_from_the_frame() {
 }
 
 #[test]
+fn short_frames_are_copied_at_once_and_long_ones_lent() {
+    let geometry = Geometry {
+        blocks: 4,
+        slot_len: 4096,
+        ..SMALL
+    };
+    let (wire, mut ring) = FakeWire::new(geometry, true);
+    ring.set_mtu(9000);
+    let mut turn = ring.turn();
+    for len in [60, 2048, 2049] {
+        let frame = turn.alloc(len).unwrap();
+        turn.transmit(frame).unwrap();
+    }
+    drop(turn);
+    let copied = wire.take_sent();
+    let copied = copied
+        .iter()
+        .map(|sent| vnet::Header::before(&sent.vnet, 10).unwrap().hdr_len);
+    assert_eq!(copied.collect::<Vec<_>>(), [60, 2048, 0]);
+}
+
+#[test]
 fn contradictory_metadata_is_refused() {
     let (wire, mut ring) = FakeWire::new(SMALL, true);
     let mut turn = ring.turn();
