@@ -178,7 +178,78 @@ fn get(c: &mut Criterion) {
     group.finish();
 }
 
-/// Frames of a batch when workers run side by side.
+/// Connections to the HTTP server of a worker that ask in batches, one after the other.
+struct Crowd {
+    whole: Whole,
+    peers: Vec<Peer>,
+    next: usize,
+    request: Template,
+    request_len: u32,
+    /// Octets of an answer.
+    answer: u32,
+}
+
+impl Crowd {
+    /// `connections`, each of which was answered once. A file of 8 octets is asked for.
+    fn new(site: &Site, connections: u16) -> Self {
+        let mut first = Browser::new(site, 8);
+        let answer = u32::try_from(first.warm(8)).unwrap_or(0);
+        let mut peers: Vec<_> = (0..connections)
+            .map(|port| Peer::new(Ipv4Addr::new(10, 0, 0, 2), 10_000 + port))
+            .collect();
+        for some in peers.chunks_mut(BATCH) {
+            connect(&mut first.whole, some);
+        }
+        let mut crowd = Self {
+            whole: first.whole,
+            next: 0,
+            request: first.request,
+            request_len: first.request_len,
+            answer,
+            peers,
+        };
+        for _ in 0..usize::from(connections).div_ceil(BATCH) {
+            crowd.turn();
+        }
+        crowd
+    }
+
+    /// A batch asks, each of it after the answer to what it asked before.
+    fn turn(&mut self) -> Duration {
+        let batch = self.peers.len().min(BATCH);
+        for number in 0..batch {
+            let peer = &mut self.peers[self.next];
+            self.request.write(peer, self.whole.frame(number));
+            peer.seq = peer.seq.wrapping_add(self.request_len);
+            peer.ack = peer.ack.wrapping_add(self.answer);
+            self.next = (self.next + 1) % self.peers.len();
+        }
+        self.whole.now += Duration::from_micros(300);
+        let start = Instant::now();
+        self.whole.turn(&[self.request.len(); BATCH][..batch]);
+        let spent = start.elapsed();
+        let sent = std::mem::take(&mut self.whole.sent);
+        assert_eq!(sent.frames, batch, "each is answered by one frame");
+        spent
+    }
+}
+
+fn crowd(c: &mut Criterion) {
+    let site = Site::new();
+    let mut group = c.benchmark_group("path/get-crowd");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    // The baseline is the least of them: what more connections cost.
+    for connections in [64, 256, 2048] {
+        let mut asking = None;
+        group.bench_function(BenchmarkId::new("keep-alive-8", connections), |b| {
+            let asking = asking.get_or_insert_with(|| Crowd::new(&site, connections));
+            b.iter_custom(|batches| (0..batches).map(|_| asking.turn()).sum());
+        });
+    }
+    group.finish();
+}
+
+/// Frames of a batch.
 const BATCH: usize = 64;
 
 /// A worker on a thread of its own: runs as many batches as it is told.
@@ -271,5 +342,5 @@ fn compare(workers: &[Worker]) {
     }
 }
 
-criterion_group!(benches, ping, get, workers);
+criterion_group!(benches, ping, get, crowd, workers);
 criterion_main!(benches);
