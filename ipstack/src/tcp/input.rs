@@ -36,7 +36,7 @@ use crate::smoltcp::{Engine, Path, Socket};
 use crate::tcp4_input::Tcp4InputDrop as Drop;
 
 /// Connections from which on they do not fit into the cache, and warming it pays.
-const WARM_FROM: usize = 2048;
+const WARM_FROM: usize = 64;
 
 /// No SACK blocks.
 pub(super) const NO_BLOCKS: [Option<(Seq, Seq)>; SACK_BLOCKS_MAX] = [None; SACK_BLOCKS_MAX];
