@@ -17,7 +17,6 @@ use super::send_queue::SendQueue;
 use super::sender::Sender;
 use super::seq::Seq;
 use super::table::Key;
-use super::transmit::GATHER_MIN;
 use super::wake::WakeQueue;
 use crate::smoltcp::{Buffers, Received, Replay, Socket, establish};
 
@@ -175,7 +174,7 @@ pub(crate) struct Conn {
     /// What there is to send. The socket only knows of how much, and not yet of what is sent
     /// without it: see [`Self::tell`].
     pub(crate) queue: SendQueue,
-    /// What is shared may be sent without the socket, which would copy as many octets.
+    /// What is written may be sent without the socket, which would copy as many octets.
     ahead: bool,
     pub(crate) state: State,
     pub(crate) tcb: Tcb,
@@ -275,7 +274,7 @@ impl Conn {
         self.tell(usize::MAX);
     }
 
-    /// Whether what is shared may be sent without the socket from now on.
+    /// Whether what is written may be sent without the socket from now on.
     pub(crate) fn set_ahead(&mut self, ahead: bool) {
         self.ahead = ahead;
         if !ahead {
@@ -507,10 +506,12 @@ impl Conn {
                 let part = slice.get(..sent).unwrap_or(slice);
                 let owner = shared.iter().find(|owner| contains(owner, part));
                 let owner = owner.filter(|_| sent >= SHARED_MIN);
-                // What the socket is told of is always the queue's beginning.
-                untold |= self.ahead && owner.is_some() && sent >= GATHER_MIN;
+                // What the socket is told of is always the queue's beginning. Of what is sent
+                // without it, that is one octet: it makes a packet, which the rest is added to.
                 if !untold {
-                    sent = socket.send(sent);
+                    let told = socket.send(if self.ahead { sent.min(1) } else { sent });
+                    untold = self.ahead && told > 0;
+                    sent = if untold { sent } else { told };
                 }
                 let part = slice.get(..sent).unwrap_or(slice);
                 match owner {

@@ -25,23 +25,45 @@ pub(super) const SERVED_MAX: usize = 1024;
 /// How soon a full port is asked again.
 pub(super) const RETRY: Duration = Duration::from_millis(1);
 
+/// Connections whose futures are polled one after the other, before what they wrote is sent: the
+/// code of either does not fit into the instruction cache together with that of the other.
+const TOGETHER: usize = 16;
+
 /// Serves every connection that is ready, each once.
 pub(crate) fn serve(core: &Rc<RefCell<Core>>, now: Duration, out: &mut Out<'_, '_>) {
-    let waiting = core.borrow().ready.len().min(SERVED_MAX);
-    for _ in 0..waiting {
-        let index = core.borrow_mut().ready.pop_front();
-        let Some(index) = index else { break };
-        let job = core.borrow_mut().begin(index, now, out);
-        if let Some(job) = job {
-            let outcome = poll(&job);
-            let future = job.future.into_inner();
-            job.conn.borrow_mut().app.polling = false;
-            core.borrow_mut().finish(index, future, outcome, now, out);
+    let mut waiting = core.borrow().ready.len().min(SERVED_MAX);
+    let mut polled = [0; TOGETHER];
+    while waiting > 0 {
+        let mut count = 0;
+        for place in polled.iter_mut().take(waiting) {
+            let index = core.borrow_mut().ready.pop_front();
+            let Some(index) = index else { break };
+            poll_one(core, index, now, out);
+            *place = index;
+            count += 1;
         }
-        core.borrow_mut().after(index, now, out);
+        for index in polled.iter().take(count) {
+            core.borrow_mut().after(*index, now, out);
+        }
         bury(core);
+        waiting = if count == TOGETHER {
+            waiting - count
+        } else {
+            0
+        };
     }
     bury(core);
+}
+
+/// Polls the future of flow `index`, if it has reason to be.
+fn poll_one(core: &Rc<RefCell<Core>>, index: u32, now: Duration, out: &mut Out<'_, '_>) {
+    let job = core.borrow_mut().begin(index, now, out);
+    if let Some(job) = job {
+        let outcome = poll(&job);
+        let future = job.future.into_inner();
+        job.conn.borrow_mut().app.polling = false;
+        core.borrow_mut().finish(index, future, outcome, now, out);
+    }
 }
 
 /// Drops futures that are done for and wakes tasks elsewhere, while nothing is borrowed: neither's
@@ -338,6 +360,11 @@ impl Core {
                 conn.on_sent(built.end, mss);
             } else if !swallowed && built.seq != built.end {
                 self.count_resent(conn);
+            }
+            // Its last octet takes the acknowledgement and the FIN along: it has nothing else.
+            let is_last = !built.end.before(conn.tcb.una.add(conn.told()));
+            if window_open && !swallowed && !built.is_empty() && is_last {
+                return transmit_ahead(conn, mss, segment_max, egress);
             }
         }
         Sent::More

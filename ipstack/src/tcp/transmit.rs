@@ -75,7 +75,7 @@ impl Built {
         }
     }
 
-    fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.seq == self.end
     }
 }
@@ -93,8 +93,10 @@ pub(crate) struct Egress<'a, 'g, 'block> {
     frame: Option<Frame<'block>>,
     /// The last packet built, to be [completed](Self::complete), and where it lies.
     built: Option<(Built, Place)>,
-    /// What the last packet built is to carry besides.
+    /// What the last packet built is to carry besides what lies in its frame.
     more: Vec<Bytes>,
+    /// The last packet built is to carry more than its headers say.
+    stretched: bool,
     /// Memory for large packets, of which the headers are all that matters. It stays in the cache.
     scratch: &'a mut Vec<u8>,
     /// The port had no room.
@@ -130,6 +132,7 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
             frame: None,
             built: None,
             more: Vec::new(),
+            stretched: false,
             scratch,
             starved: false,
         }
@@ -155,9 +158,18 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
         let Some(octets) = whole.checked_sub(payload).filter(|octets| *octets > 0) else {
             return;
         };
-        if conn.queue.shared(built.end, octets, &mut self.more) == Some(0) {
+        let Some(frame) = &mut self.frame else {
+            return;
+        };
+        let own = if octets < GATHER_MIN {
+            Some(octets)
+        } else {
+            conn.queue.shared(built.end, octets, &mut self.more)
+        };
+        if own.is_some_and(|own| frame.set_len(frame.len() + own)) {
             built.end = built.end.add(octets);
             *segment = pieces(whole, mss);
+            self.stretched = true;
         } else {
             self.more.clear();
         }
@@ -212,6 +224,7 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
     pub(crate) fn complete(&mut self, queue: &SendQueue) -> Option<(Built, bool)> {
         let (mut built, place) = self.built.take()?;
         let mut tail = std::mem::take(&mut self.more);
+        let stretched = std::mem::take(&mut self.stretched);
         // smoltcp has not heard of all that was sent, and may be behind.
         let (from, skipped) = if built.is_empty() {
             (self.next.unwrap_or(built.seq), 0)
@@ -246,8 +259,8 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
         }
         queue.copy(from, body);
         let octets = payload + more;
-        if from != built.seq || more > 0 {
-            let flags = if more > 0 {
+        if from != built.seq || stretched {
+            let flags = if stretched {
                 built.flags | PSH
             } else {
                 built.flags

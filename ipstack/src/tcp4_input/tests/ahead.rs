@@ -1,4 +1,5 @@
-//! What is shared leaves without smoltcp, which hears of it when it is acknowledged, or is needed.
+//! What is written leaves without smoltcp, which is told of its first octet, and of the rest when it
+//! is acknowledged, or is needed.
 
 use super::*;
 
@@ -63,7 +64,7 @@ fn a_head_leaves_in_one_packet_with_what_is_shared_behind_it() {
     // The initial window: ten segments.
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].payload.len(), 14_600);
-    assert_eq!(bed.untold(), 14_600 - HEAD.len());
+    assert_eq!(bed.untold(), 14_600 - 1);
     let mut got = peer.take(&first);
     while got.len() < HEAD.len() + body.len() {
         let next = bed.send(&peer.segment(ACK, &[]));
@@ -272,4 +273,21 @@ fn an_acknowledgement_alone_has_the_number_after_what_was_sent_of_it() {
     assert_eq!(acks.len(), 1);
     assert_eq!((acks[0].seq, acks[0].ack), (end, peer.seq));
     assert!(acks[0].payload.is_empty());
+}
+
+#[test]
+fn of_a_small_answer_too_smoltcp_is_told_one_octet_until_it_is_acknowledged() {
+    let (mut bed, mut peer) = bed();
+    for answer in [&b"short"[..], &pattern(3000)] {
+        let seen = bed.write(answer);
+        assert_eq!(bed.untold(), answer.len() - 1);
+        assert_eq!(seen.len(), 1, "one packet, whose header is smoltcp's");
+        assert_eq!(seen[0].flags, ACK | PSH);
+        assert_eq!(peer.take(&seen), answer);
+        // The acknowledgement comes with the next request, as a browser's does.
+        bed.send(&peer.segment(ACK, b"next"));
+        peer.sent(4);
+        assert_eq!(bed.untold(), 0);
+    }
+    assert_eq!(bed.counters().retransmissions, 0);
 }
