@@ -227,10 +227,10 @@ impl Crowd {
         self.whole.now += Duration::from_micros(300);
         let start = Instant::now();
         self.whole.turn(&[self.request.len(); BATCH][..batch]);
-        let spent = start.elapsed();
+        let took = start.elapsed();
         let sent = std::mem::take(&mut self.whole.sent);
         assert_eq!(sent.frames, batch, "each is answered by one frame");
-        spent
+        took
     }
 }
 
@@ -240,10 +240,10 @@ fn crowd(c: &mut Criterion) {
     group.throughput(Throughput::Elements(BATCH as u64));
     // The baseline is the least of them: what more connections cost.
     for connections in [64, 256, 2048] {
-        let mut asking = None;
+        let mut peers = None;
         group.bench_function(BenchmarkId::new("keep-alive-8", connections), |b| {
-            let asking = asking.get_or_insert_with(|| Crowd::new(&site, connections));
-            b.iter_custom(|batches| (0..batches).map(|_| asking.turn()).sum());
+            let peers = peers.get_or_insert_with(|| Crowd::new(&site, connections));
+            b.iter_custom(|batches| (0..batches).map(|_| peers.turn()).sum());
         });
     }
     group.finish();

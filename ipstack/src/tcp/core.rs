@@ -47,6 +47,8 @@ pub(super) struct Flow {
     pub(super) conn: Rc<RefCell<Conn>>,
     /// What serves it; `None` while it is being polled and when it is done.
     pub(super) future: Option<Connection>,
+    /// The future's waker, the connection's own; elsewhere while it is being polled.
+    pub(super) waker: Waker,
     /// Who is to serve it, until asked.
     pub(super) service: Option<SharedService>,
     /// A pure acknowledgement not fed yet: a later one of the batch may make it superfluous.
@@ -251,9 +253,10 @@ impl Core {
         let shared = &self.shared;
         let id = self.flows.insert(|id| {
             let waker = wake::waker(id, &shared.wakes);
-            let conn = Conn::new(key, Rc::clone(shared), tcb, waker, mtu, now);
+            let conn = Conn::new(key, Rc::clone(shared), tcb, waker.clone(), mtu, now);
             Flow {
                 id,
+                waker,
                 conn: Rc::new(RefCell::new(conn)),
                 future: None,
                 service: Some(service),

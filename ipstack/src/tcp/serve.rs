@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::conn::{Conn, State};
@@ -60,9 +60,8 @@ fn poll_one(core: &Rc<RefCell<Core>>, index: u32, now: Duration, out: &mut Out<'
     let job = core.borrow_mut().begin(index, now, out);
     if let Some(job) = job {
         let outcome = poll(&job);
-        let future = job.future.into_inner();
         job.conn.borrow_mut().app.polling = false;
-        core.borrow_mut().finish(index, future, outcome, now, out);
+        core.borrow_mut().finish(index, job, outcome, now, out);
     }
 }
 
@@ -87,6 +86,7 @@ fn bury(core: &Rc<RefCell<Core>>) {
 pub(super) struct Job {
     conn: Rc<RefCell<Conn>>,
     future: RefCell<Option<Connection>>,
+    waker: Waker,
     service: Option<SharedService>,
 }
 
@@ -99,8 +99,7 @@ pub(super) enum Outcome {
 }
 
 fn poll(job: &Job) -> Outcome {
-    let waker = job.conn.borrow().waker.clone();
-    let mut cx = Context::from_waker(&waker);
+    let mut cx = Context::from_waker(&job.waker);
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let mut slot = job.future.borrow_mut();
         if let Some(service) = &job.service {
@@ -151,6 +150,7 @@ impl Core {
         Some(Job {
             conn: Rc::clone(&flow.conn),
             future: RefCell::new(flow.future.take()),
+            waker: std::mem::replace(&mut flow.waker, Waker::noop().clone()),
             service,
         })
     }
@@ -170,19 +170,21 @@ impl Core {
         (mtu != known).then_some(mtu)
     }
 
-    /// Takes the future back.
+    /// Takes the future and its waker back.
     fn finish(
         &mut self,
         index: u32,
-        future: Option<Connection>,
+        job: Job,
         outcome: Outcome,
         now: Duration,
         out: &mut Out<'_, '_>,
     ) {
+        let future = job.future.into_inner();
         let Some(flow) = self.flows.get_mut(index) else {
             self.dead.extend(future);
             return;
         };
+        flow.waker = job.waker;
         match outcome {
             Outcome::Pending => flow.future = future,
             Outcome::Done => {}
