@@ -385,7 +385,7 @@ fn connections_of_an_address_that_is_taken_away_are_reset() {
             Err(error) => break error,
         }
     };
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     assert!(!poc.ok("show session").contains("ESTABLISHED"));
 }
 
