@@ -16,9 +16,9 @@ use crate::uapi::vnet;
 /// header and tags included. One octet more is split in software before the device sees it.
 pub(crate) const SEGMENTATION_MAX: usize = 65_536;
 
-/// The longest frame, in octets, that the kernel copies out of its slot at once. It would lend the
-/// slot's pages to a longer one, which a virtual link has to copy after all, into pages it
-/// allocates; up to here the copy fits what a socket buffer's beginning is allocated with.
+/// The longest frame, in octets, that the kernel copies out of its slot at once. Of a longer one it
+/// takes the slot's pages, which a virtual link has to copy after all, into pages it allocates. Up
+/// to here the copy needs no more than one page, the socket buffer's own room included.
 const COPIED_MAX: usize = 2048;
 
 /// The header, decoded; positions count from the frame's first octet.
