@@ -32,25 +32,19 @@ const TOGETHER: usize = 16;
 /// Serves every connection that is ready, each once.
 pub(crate) fn serve(core: &Rc<RefCell<Core>>, now: Duration, out: &mut Out<'_, '_>) {
     let mut waiting = core.borrow().ready.len().min(SERVED_MAX);
-    let mut polled = [0; TOGETHER];
     while waiting > 0 {
-        let mut count = 0;
+        let mut polled = [None; TOGETHER];
         for place in polled.iter_mut().take(waiting) {
-            let index = core.borrow_mut().ready.pop_front();
-            let Some(index) = index else { break };
-            poll_one(core, index, now, out);
-            *place = index;
-            count += 1;
+            *place = core.borrow_mut().ready.pop_front();
+            if let Some(index) = *place {
+                poll_one(core, index, now, out);
+            }
         }
-        for index in polled.iter().take(count) {
-            core.borrow_mut().after(*index, now, out);
+        for index in polled.into_iter().flatten() {
+            core.borrow_mut().after(index, now, out);
         }
         bury(core);
-        waiting = if count == TOGETHER {
-            waiting - count
-        } else {
-            0
-        };
+        waiting = waiting.saturating_sub(TOGETHER);
     }
     bury(core);
 }

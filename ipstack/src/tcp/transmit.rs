@@ -161,11 +161,7 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
         let Some(frame) = &mut self.frame else {
             return;
         };
-        let own = if octets < GATHER_MIN {
-            Some(octets)
-        } else {
-            conn.queue.shared(built.end, octets, &mut self.more)
-        };
+        let own = apart(&conn.queue, built.end, octets, &mut self.more);
         if own.is_some_and(|own| frame.set_len(frame.len() + own)) {
             built.end = built.end.add(octets);
             *segment = pieces(whole, mss);
@@ -186,11 +182,7 @@ impl<'a, 'g, 'block> Egress<'a, 'g, 'block> {
         mss: usize,
     ) -> bool {
         let (from, mut tail) = (Seq(header.seq), Vec::new());
-        let own = if octets < GATHER_MIN {
-            octets
-        } else if let Some(own) = queue.shared(from, octets, &mut tail) {
-            own
-        } else {
+        let Some(own) = apart(queue, from, octets, &mut tail) else {
             return false;
         };
         let Some(mut frame) = self.out.alloc(header.len() + own) else {
@@ -341,6 +333,16 @@ pub(crate) fn send_octets(out: &mut Out<'_, '_>, interface: IfIndex, packet: &[u
     frame.octets_mut().copy_from_slice(packet);
     finish(out, frame, interface, None);
     true
+}
+
+/// How many of the `octets` from `from` on are copied; those behind go to `tail`, when sharing them
+/// is worth while. `None` where that cannot be.
+fn apart(queue: &SendQueue, from: Seq, octets: usize, tail: &mut Vec<Bytes>) -> Option<usize> {
+    if octets < GATHER_MIN {
+        Some(octets)
+    } else {
+        queue.shared(from, octets, tail)
+    }
 }
 
 /// The size of the pieces that so many octets of payload are to be sent as, if in more than one.
