@@ -1,5 +1,6 @@
 //! A device: mapped rings, attached to an interface now, later, or again.
 
+mod rehearse;
 mod rings;
 mod wait;
 

@@ -265,10 +265,9 @@ pub(crate) fn detach_filter(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Binds to interface `index`; `protocol` in host order, 0 to receive nothing. A link that is down
-/// is no error.
-pub(crate) fn bind(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<()> {
-    let address = libc::sockaddr_ll {
+/// Interface `index`; `protocol` in host order.
+fn link_address(index: u32, protocol: u16) -> io::Result<libc::sockaddr_ll> {
+    Ok(libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).unwrap_or(0),
         sll_protocol: protocol.to_be(),
         sll_ifindex: i32::try_from(index).map_err(|_| Errno::ENODEV)?,
@@ -276,14 +275,37 @@ pub(crate) fn bind(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<
         sll_pkttype: 0,
         sll_halen: 0,
         sll_addr: [0; 8],
-    };
-    let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0);
+    })
+}
+
+/// Octets of a link's address.
+fn link_address_len() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0)
+}
+
+/// Binds to interface `index`; `protocol` in host order, 0 to receive nothing. A link that is down
+/// is no error.
+pub(crate) fn bind(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<()> {
+    let address = link_address(index, protocol)?;
     let place = (&raw const address).cast();
-    // SAFETY: the kernel reads `len` octets of `address`, which lives across the call.
-    let done = unsafe { libc::bind(fd.as_raw_fd(), place, len) };
+    // SAFETY: the kernel reads that many octets of `address`, which lives across the call.
+    let done = unsafe { libc::bind(fd.as_raw_fd(), place, link_address_len()) };
     Errno::result(done)?;
     // Binding to a link that is down leaves ENETDOWN behind, which is not news.
     take_error(fd).map(drop)
+}
+
+/// Sends `octets`, without waiting, by interface `index`, whichever the socket is bound to.
+pub(crate) fn send_by(fd: BorrowedFd<'_>, index: u32, octets: &[u8]) -> io::Result<()> {
+    let address = link_address(index, 0)?;
+    let (place, len) = ((&raw const address).cast(), link_address_len());
+    let (start, count) = (octets.as_ptr().cast(), octets.len());
+    let (fd, flags) = (fd.as_raw_fd(), libc::MSG_DONTWAIT);
+    // SAFETY: the kernel reads `count` octets of `octets` and `len` of `address`; both live across
+    // the call.
+    let done = unsafe { libc::sendto(fd, start, count, flags, place, len) };
+    Errno::result(done)?;
+    Ok(())
 }
 
 /// The error that waits on the socket (`SO_ERROR`), cleared by reading.
@@ -303,6 +325,11 @@ pub(crate) fn drain(fd: BorrowedFd<'_>) {
     }
 }
 
+/// Has the kernel look at a transmit ring.
+pub(crate) fn kick(ring: BorrowedFd<'_>) -> Result<(), Errno> {
+    nix::sys::socket::send(ring.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT).map(drop)
+}
+
 /// Kicks a transmit ring through its socket, and sends what goes past the ring.
 #[derive(Debug)]
 pub(crate) struct SocketKick {
@@ -313,8 +340,7 @@ pub(crate) struct SocketKick {
 
 impl Kick for SocketKick {
     fn kick(&mut self) -> Result<(), KickError> {
-        let sent = nix::sys::socket::send(self.ring.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT);
-        sent.map(drop).map_err(kick_error)
+        kick(self.ring.as_fd()).map_err(kick_error)
     }
 
     fn gathers(&self) -> bool {

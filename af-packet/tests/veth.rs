@@ -11,7 +11,9 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use af_packet::{AttachError, Device, Fanout, LinkInfo, LinkMonitor, OpenError, Options, Sockets};
+use af_packet::{
+    AttachError, Device, Fanout, LinkInfo, LinkMonitor, OpenError, Options, RxVersion, Sockets,
+};
 use dataplane::testing::ethernet;
 use dataplane::{Batch, Checksum, EtherType, IfIndex, MacAddr, Meta, Port, Segmentation, Tag};
 use nix::sched::{CloneFlags, unshare};
@@ -326,6 +328,38 @@ fn a_device_without_offloads_trusts_local_checksums_and_finishes_its_own() {
         .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
         .sum();
     assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+}
+
+/// Frames received by `interface`, and of these dropped, as the kernel counts.
+fn received_and_dropped(interface: &str) -> (u64, u64) {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let mut lines = table.lines().filter_map(|line| line.trim().split_once(':'));
+    let (_, row) = lines.find(|(name, _)| *name == interface).unwrap();
+    let numbers: Vec<u64> = row.split_whitespace().flat_map(str::parse).collect();
+    (numbers[1], numbers[3])
+}
+
+#[test]
+fn a_rehearsal_is_seen_on_lo_and_nowhere_else() {
+    if !namespace() {
+        return;
+    }
+    for options in both().map(|options| Options {
+        vnet_hdr: options.rx_version == RxVersion::V3,
+        ..options
+    }) {
+        let a = open("a", &options);
+        ip("link set dev lo down");
+        assert!(!a.rehearse());
+        ip("link set dev lo up");
+        let before = (received_and_dropped("lo"), received_and_dropped("b"));
+        for _ in 0..3 {
+            assert!(a.rehearse());
+        }
+        let ((lo, lo_dropped), b) = before;
+        assert_eq!(received_and_dropped("lo"), (lo + 3, lo_dropped));
+        assert_eq!(received_and_dropped("b"), b);
+    }
 }
 
 #[test]
