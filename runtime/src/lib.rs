@@ -69,6 +69,7 @@ pub mod notify;
 pub mod plan;
 pub mod privileges;
 pub mod ready;
+mod rehearsal;
 mod rhythm;
 pub mod sandbox;
 mod service;

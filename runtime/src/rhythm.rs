@@ -2,7 +2,8 @@
 //!
 //! Waking an idle processor takes longer than all we do with a frame. After a few frames at equal
 //! distances a worker wakes shortly before the next one is due and looks for it. When it does not
-//! come the rhythm is over: without traffic a worker wakes up once, and then no more.
+//! come, nothing is awaited until the next frame does: without traffic a worker wakes up once, and
+//! then no more. One frame that was late or lost does not end a rhythm; several do.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,11 @@ const REACH_MIN: Duration = Duration::from_micros(200);
 /// The longest such time.
 const REACH_MAX: Duration = Duration::from_micros(500);
 
-/// The reach is this part of the interval, within its bounds: of a processor's time at most a
-/// twenty-fifth is spent looking.
+/// The reach is this part of the interval, within its bounds.
 const REACH_PART: u32 = 50;
+
+/// At most this part of an interval is spent looking, however early we woke.
+const LOOK_PART: u32 = 20;
 
 /// Intervals shorter than this are no rhythm.
 const INTERVAL_MIN: Duration = Duration::from_millis(9);
@@ -23,21 +26,50 @@ const INTERVAL_MIN: Duration = Duration::from_millis(9);
 /// Intervals longer than this are no rhythm: clocks drift apart.
 const INTERVAL_MAX: Duration = Duration::from_secs(10);
 
-/// Intervals in a row that agree before the next one is counted on.
-const AGREEING: u8 = 3;
+/// Trust from which the next frame is awaited; each frame on the beat adds one.
+const TRUST_MIN: u8 = 1;
+
+/// The most trust a rhythm earns.
+const TRUST_MAX: u8 = 8;
+
+/// Trust lost with a frame that is not on the beat, or does not come: a rhythm is kept where two of
+/// three are.
+const DISTRUST: u8 = 2;
+
+/// How much later than asked a wake-up is taken to be before there was one.
+const LATE_FIRST: Duration = Duration::from_micros(100);
+
+/// The least lateness of a wake-up that is allowed for, whatever the interval.
+const LATE_MIN: Duration = Duration::from_micros(400);
+
+/// The most is this part of the interval, or [`LATE_MIN`]: the kernel rounds the end of a sleep by
+/// a thousandth of it (`select_estimate_accuracy`).
+const LATE_PART: u32 = 250;
 
 /// What is known of when frames come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rhythm {
     /// When the last frame came.
     heard: Option<Instant>,
-    /// When the last frame came that was on the beat.
+    /// When the last frame came that the next is counted from; none after one that did not come.
     beat: Option<Instant>,
     interval: Duration,
-    /// Intervals in a row that agreed with `interval`.
-    agreed: u8,
+    trust: u8,
+    /// How much later than asked the kernel wakes us, of late.
+    late: Duration,
     /// With one processor whoever would send the frame cannot run while we look.
     never: bool,
+}
+
+/// When to look for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// When to ask to be woken.
+    pub(crate) wake: Instant,
+    /// Until when to look, when awake from now on.
+    pub(crate) to: Instant,
+    /// For how long to look at most.
+    pub(crate) most: Duration,
 }
 
 impl Rhythm {
@@ -45,15 +77,27 @@ impl Rhythm {
     pub(crate) fn new(processors: usize) -> Self {
         Self {
             never: processors < 2,
+            late: LATE_FIRST,
             ..Self::default()
         }
     }
 
-    /// From when to when the next frame is to be looked for.
-    pub(crate) fn due(&self) -> Option<(Instant, Instant)> {
-        let beat = self.beat.filter(|_| self.agreed >= AGREEING)?;
+    /// When the next frame is to be looked for.
+    pub(crate) fn due(&self) -> Option<Due> {
+        let beat = self.beat.filter(|_| self.trust >= TRUST_MIN)?;
         let due = beat + self.interval;
-        Some((due.checked_sub(self.reach())?, due + self.reach()))
+        Some(Due {
+            wake: due.checked_sub(self.reach() + self.late)?,
+            to: due + self.reach(),
+            most: self.interval / LOOK_PART,
+        })
+    }
+
+    /// A sleep that was to end at `asked`, when a frame was to be looked for, did at `now`.
+    pub(crate) fn woken(&mut self, asked: Instant, now: Instant) {
+        let most = LATE_MIN.max(self.interval / LATE_PART);
+        let late = now.saturating_duration_since(asked).min(most);
+        self.late = (self.late * 3 + late) / 4;
     }
 
     /// A frame came at `now`, after a rest.
@@ -62,36 +106,41 @@ impl Rhythm {
             return;
         }
         let before = self.heard.replace(now);
-        if let Some((from, _)) = self.due() {
-            if now < from {
+        if let Some(due) = self.due() {
+            if now < due.wake {
                 return; // between two beats
             }
         } else if before.is_some_and(|before| now.duration_since(before) < INTERVAL_MIN / 2) {
             return; // another of the same beat
         }
-        let Some(beat) = self.beat else {
-            self.beat = Some(now);
+        let Some(beat) = self.beat.replace(now) else {
             return;
         };
         let passed = now.duration_since(beat);
         if !self.interval.is_zero() && passed.abs_diff(self.interval) <= self.reach() {
-            self.agreed = self.agreed.saturating_add(1).min(AGREEING);
+            self.trust = self.trust.saturating_add(1).min(TRUST_MAX);
             // A quarter of the way: what one wake-up took longer than another evens out.
             self.interval = (self.interval * 3 + passed) / 4;
         } else {
-            self.agreed = 0;
-            let is_one = passed >= INTERVAL_MIN && passed <= INTERVAL_MAX;
-            self.interval = if is_one { passed } else { Duration::ZERO };
+            self.distrust();
+            if self.trust == 0 {
+                let is_one = passed >= INTERVAL_MIN && passed <= INTERVAL_MAX;
+                self.interval = if is_one { passed } else { Duration::ZERO };
+            }
         }
-        self.beat = Some(now);
     }
 
     /// The frame that was looked for did not come.
     pub(crate) fn missed(&mut self) {
-        *self = Self {
-            never: self.never,
-            ..Self::default()
-        };
+        self.beat = None;
+        self.distrust();
+    }
+
+    fn distrust(&mut self) {
+        self.trust = self.trust.saturating_sub(DISTRUST);
+        if self.trust == 0 {
+            self.interval = Duration::ZERO;
+        }
     }
 
     fn reach(&self) -> Duration {
@@ -121,36 +170,77 @@ mod tests {
 
     #[test]
     fn frames_at_equal_distances_are_awaited_around_the_next() {
-        let (mut rhythm, origin) = heard(&[0, 10_000, 20_100, 29_950]);
+        let (mut rhythm, origin) = heard(&[0, 10_000]);
         assert_eq!(rhythm.due(), None);
-        rhythm.heard(origin + US(40_000));
-        let (from, to) = rhythm.due().unwrap();
-        assert_eq!(to.duration_since(from), 2 * REACH_MIN);
-        let due = (from + REACH_MIN).duration_since(origin);
-        assert!(due.abs_diff(US(50_000)) < US(100), "{due:?}");
+        rhythm.heard(origin + US(20_100));
+        assert!(rhythm.due().is_some());
+        rhythm.heard(origin + US(30_000));
+        let due = rhythm.due().unwrap();
+        assert_eq!(due.to.duration_since(due.wake), 2 * REACH_MIN + LATE_FIRST);
+        let at = due.to.duration_since(origin + REACH_MIN);
+        assert!(at.abs_diff(US(40_000)) < US(100), "{at:?}");
     }
 
     #[test]
-    fn a_frame_that_does_not_come_ends_it() {
-        let (mut rhythm, origin) = heard(&[0, 10_000, 20_000, 30_000, 40_000]);
+    fn without_frames_nothing_is_awaited_twice() {
+        let (mut rhythm, _) = heard(&[0, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000]);
         assert!(rhythm.due().is_some());
         rhythm.missed();
         assert_eq!(rhythm.due(), None);
-        rhythm.heard(origin + MS(60));
-        rhythm.heard(origin + MS(70));
-        assert_eq!(rhythm.due(), None);
+    }
+
+    #[test]
+    fn one_frame_that_is_late_or_lost_does_not_end_it() {
+        let regular: Vec<u64> = (0..10).map(|at| at * 10_000).collect();
+        let (mut rhythm, origin) = heard(&regular);
+        rhythm.missed();
+        rhythm.heard(origin + US(101_500));
+        let due = rhythm.due().unwrap();
+        let at = due.to.duration_since(origin + REACH_MIN);
+        assert_eq!(at, US(111_500), "counted from the one that was late");
+    }
+
+    #[test]
+    fn several_frames_that_do_not_come_end_it() {
+        let regular: Vec<u64> = (0..20).map(|at| at * 10_000).collect();
+        let (mut rhythm, origin) = heard(&regular);
+        let mut misses = 0;
+        while rhythm.due().is_some() {
+            misses += 1;
+            rhythm.missed();
+            rhythm.heard(origin + MS(200 + 17 * misses));
+        }
+        assert_eq!(misses, u64::from(TRUST_MAX / DISTRUST));
+    }
+
+    #[test]
+    fn what_a_wake_up_is_late_by_is_allowed_for() {
+        let (mut rhythm, origin) = heard(&[0, 10_000, 20_000, 30_000]);
+        let before = rhythm.due().unwrap();
+        for _ in 0..40 {
+            rhythm.woken(origin, origin + LATE_FIRST + US(160));
+        }
+        let after = rhythm.due().unwrap();
+        assert_eq!(after.to, before.to);
+        let earlier = before.wake.duration_since(after.wake);
+        assert!(earlier > US(150) && earlier <= US(160), "{earlier:?}");
+        for _ in 0..100 {
+            rhythm.woken(origin, origin + MS(100));
+        }
+        let earlier = before.wake.duration_since(rhythm.due().unwrap().wake);
+        assert!(earlier + LATE_FIRST <= LATE_MIN, "{earlier:?}");
     }
 
     #[test]
     fn frames_between_two_beats_and_of_the_same_beat_change_nothing() {
         let (mut rhythm, origin) = heard(&[0, 10_000, 20_000, 30_000, 40_000]);
-        let due = rhythm.due();
+        let due = rhythm.due().unwrap();
         for at in [40_100, 41_000, 45_000, 46_000] {
             rhythm.heard(origin + US(at));
         }
-        assert_eq!(rhythm.due(), due);
+        assert_eq!(rhythm.due(), Some(due));
         rhythm.heard(origin + US(50_050));
-        assert!(rhythm.due() > due);
+        assert!(rhythm.due().unwrap().wake > due.wake);
     }
 
     #[test]
@@ -170,8 +260,10 @@ mod tests {
     fn of_a_processor_s_time_at_most_a_twentieth_is_spent_looking() {
         for interval in [9000u64, 10_000, 100_000, 1_000_000, 10_000_000] {
             let times: Vec<u64> = (0..6).map(|at| at * interval).collect();
-            let (from, to) = heard(&times).0.due().unwrap();
-            assert!(to.duration_since(from) * 20 <= US(interval), "{interval}");
+            let due = heard(&times).0.due().unwrap();
+            assert!(due.most * 20 <= US(interval), "{interval}");
+            let awake = due.to.duration_since(due.wake + LATE_FIRST);
+            assert!(awake <= due.most, "{interval}");
         }
     }
 

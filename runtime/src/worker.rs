@@ -20,6 +20,7 @@ use crate::capture::Tap;
 use crate::http::HttpService;
 use crate::notify::Notify;
 use crate::plan::Plan;
+use crate::rehearsal::Rehearsal;
 use crate::rhythm::Rhythm;
 use crate::snapshot::WorkerSnapshot;
 use crate::spin::Spin;
@@ -251,6 +252,10 @@ struct Worker {
     turns: u64,
     spin: Spin,
     rhythm: Rhythm,
+    /// When the last rest ended, until the turn after it.
+    rested: Option<Instant>,
+    /// What to do while a frame is awaited; there from the first rhythm on.
+    rehearsal: Option<Rehearsal>,
     siblings: Vec<Sibling>,
     watch: Watch,
     /// Whether the graph has an observer.
@@ -310,6 +315,8 @@ impl Worker {
             draining: false,
             spin: Spin::new(processors()),
             rhythm: Rhythm::new(processors()),
+            rested: None,
+            rehearsal: None,
             turns: 0,
             siblings: Vec::new(),
             watch,
@@ -479,6 +486,11 @@ impl Worker {
         let entry = self.assembly.entry;
         let (mut rx, mut port) = self.device.turn();
         let received = rx.fill(&mut batch);
+        if let Some(at) = self.rested.take()
+            && received > 0
+        {
+            self.rhythm.heard(at);
+        }
         let turn = self.assembly.graph.turn(now, entry, &mut batch, &mut port);
         port.flush();
         let blocked = port.pending();

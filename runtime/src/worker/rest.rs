@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::{Listen, Worker};
+use crate::rehearsal::Rehearsal;
 
 /// When a worker has to look again at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -29,14 +30,18 @@ impl Worker {
     /// or `until`.
     pub(super) fn rest(&mut self, mut until: Until) {
         let now = Instant::now();
-        if let Some((from, to)) = self.rhythm.due() {
-            if now >= from {
+        if let Some(due) = self.rhythm.due() {
+            if now >= due.wake {
+                let to = due.to.min(now + due.most);
                 if !self.look(now, to, until) && Instant::now() >= to {
                     self.rhythm.missed();
                 }
                 return;
             }
-            until = until.or_at(from);
+            if self.rehearsal.is_none() {
+                self.rehearsal = Rehearsal::new();
+            }
+            until = until.or_at(due.wake);
         }
         let window = self.spin.window();
         let is_loading = |listen: &Listen| listen.server.is_loading();
@@ -63,7 +68,7 @@ impl Worker {
         };
         while now < to {
             if self.device.is_ready() {
-                self.rhythm.heard(now);
+                self.rested = Some(now);
                 return true;
             }
             if self.has_orders() {
@@ -90,8 +95,14 @@ impl Worker {
             Ok(wake) => {
                 let now = Instant::now();
                 self.spin.slept(now.duration_since(start), wake.rx);
-                if wake.rx {
-                    self.rhythm.heard(now);
+                let due = self.rhythm.due().filter(|due| now >= due.wake);
+                if let Some(due) = due {
+                    self.rhythm.woken(due.wake, now);
+                }
+                self.rested = Some(now);
+                if due.is_some() && !wake.rx {
+                    self.rehearse(now);
+                    self.rested = Some(Instant::now());
                 }
                 // The supervisor hears of the interface from the kernel and tells us.
                 if let Some(errno) = wake.error {
@@ -100,5 +111,13 @@ impl Worker {
             }
             Err(error) => tracing::error!(interface = self.host_name, %error, "waiting"),
         }
+    }
+
+    /// Has at hand what answering a frame takes, of our code and of the kernel's.
+    fn rehearse(&mut self, now: Instant) {
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.run(now.duration_since(self.origin));
+        }
+        self.device.rehearse();
     }
 }
