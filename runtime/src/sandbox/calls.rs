@@ -133,7 +133,7 @@ pub(super) const COMMON: &[Call] = calls! {
     sched_getaffinity SYS_sched_getaffinity: "new threads, number of CPUs";
     sched_yield SYS_sched_yield: "locks";
     sendmsg SYS_sendmsg: "operators, metrics";
-    sendto SYS_sendto: "the transmit ring's kick, netlink, operators";
+    sendto SYS_sendto: "the transmit ring's kick, rehearsals, netlink, operators";
     set_robust_list SYS_set_robust_list: "new threads";
     setsockopt SYS_setsockopt [
         "the options of rings, filters, fanout and buffer sizes": option(SOL_PACKET, libc::PACKET_RX_RING),
