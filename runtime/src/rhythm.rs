@@ -17,8 +17,8 @@ const REACH_MAX: Duration = Duration::from_micros(500);
 /// The reach is this part of the interval, within its bounds.
 const REACH_PART: u32 = 50;
 
-/// At most this part of an interval is spent looking, however early we woke.
-const LOOK_PART: u32 = 20;
+/// At most this part of an interval is spent awake, however early we woke.
+const AWAKE_PART: u32 = 20;
 
 /// Intervals shorter than this are no rhythm.
 const INTERVAL_MIN: Duration = Duration::from_millis(9);
@@ -57,6 +57,8 @@ pub(crate) struct Rhythm {
     trust: u8,
     /// How much later than asked the kernel wakes us, of late.
     late: Duration,
+    /// Since when the next frame is awaited awake; until it comes, or is missed.
+    awake: Option<Instant>,
     /// With one processor whoever would send the frame cannot run while we look.
     never: bool,
 }
@@ -66,10 +68,8 @@ pub(crate) struct Rhythm {
 pub(crate) struct Due {
     /// When to ask to be woken.
     pub(crate) wake: Instant,
-    /// Until when to look, when awake from now on.
+    /// Until when to look.
     pub(crate) to: Instant,
-    /// For how long to look at most.
-    pub(crate) most: Duration,
 }
 
 impl Rhythm {
@@ -86,10 +86,14 @@ impl Rhythm {
     pub(crate) fn due(&self) -> Option<Due> {
         let beat = self.beat.filter(|_| self.trust >= TRUST_MIN)?;
         let due = beat + self.interval;
-        Some(Due {
-            wake: due.checked_sub(self.reach() + self.late)?,
-            to: due + self.reach(),
-            most: self.interval / LOOK_PART,
+        let wake = due.checked_sub(self.reach() + self.late)?;
+        let to = due + self.reach();
+        Some(match self.awake {
+            None => Due { wake, to },
+            Some(awake) => Due {
+                wake: wake.min(awake),
+                to: to.min(awake + self.interval / AWAKE_PART),
+            },
         })
     }
 
@@ -98,6 +102,7 @@ impl Rhythm {
         let most = LATE_MIN.max(self.interval / LATE_PART);
         let late = now.saturating_duration_since(asked).min(most);
         self.late = (self.late * 3 + late) / 4;
+        self.awake = Some(now);
     }
 
     /// A frame came at `now`, after a rest.
@@ -113,6 +118,7 @@ impl Rhythm {
         } else if before.is_some_and(|before| now.duration_since(before) < INTERVAL_MIN / 2) {
             return; // another of the same beat
         }
+        self.awake = None;
         let Some(beat) = self.beat.replace(now) else {
             return;
         };
@@ -133,6 +139,7 @@ impl Rhythm {
     /// The frame that was looked for did not come.
     pub(crate) fn missed(&mut self) {
         self.beat = None;
+        self.awake = None;
         self.distrust();
     }
 
@@ -166,6 +173,14 @@ mod tests {
             rhythm.heard(origin + US(*at));
         }
         (rhythm, origin)
+    }
+
+    /// The next wake-up is `late` by so much, and its frame comes on the beat.
+    fn wake(rhythm: &mut Rhythm, late: Duration) {
+        let due = rhythm.due().unwrap();
+        rhythm.woken(due.wake, due.wake + late);
+        let beat = rhythm.beat.unwrap() + rhythm.interval;
+        rhythm.heard(beat);
     }
 
     #[test]
@@ -215,20 +230,25 @@ mod tests {
 
     #[test]
     fn what_a_wake_up_is_late_by_is_allowed_for() {
-        let (mut rhythm, origin) = heard(&[0, 10_000, 20_000, 30_000]);
-        let before = rhythm.due().unwrap();
-        for _ in 0..40 {
-            rhythm.woken(origin, origin + LATE_FIRST + US(160));
-        }
-        let after = rhythm.due().unwrap();
-        assert_eq!(after.to, before.to);
-        let earlier = before.wake.duration_since(after.wake);
-        assert!(earlier > US(150) && earlier <= US(160), "{earlier:?}");
-        for _ in 0..100 {
-            rhythm.woken(origin, origin + MS(100));
-        }
-        let earlier = before.wake.duration_since(rhythm.due().unwrap().wake);
-        assert!(earlier + LATE_FIRST <= LATE_MIN, "{earlier:?}");
+        let (mut rhythm, _) = heard(&[0, 10_000, 20_000, 30_000]);
+        let ahead = |rhythm: &Rhythm| {
+            let due = rhythm.due().unwrap();
+            due.to.duration_since(due.wake + 2 * REACH_MIN)
+        };
+        assert_eq!(ahead(&rhythm), LATE_FIRST);
+        (0..40).for_each(|_| wake(&mut rhythm, US(260)));
+        assert!(ahead(&rhythm).abs_diff(US(260)) < US(2), "{rhythm:?}");
+        (0..40).for_each(|_| wake(&mut rhythm, MS(5)));
+        assert!(ahead(&rhythm).abs_diff(LATE_MIN) < US(2), "{rhythm:?}");
+    }
+
+    #[test]
+    fn who_woke_early_stays_awake() {
+        let (mut rhythm, _) = heard(&[0, 10_000, 20_000, 30_000]);
+        (0..40).for_each(|_| wake(&mut rhythm, US(300)));
+        let asked = rhythm.due().unwrap().wake;
+        rhythm.woken(asked, asked);
+        assert_eq!(rhythm.due().unwrap().wake, asked);
     }
 
     #[test]
@@ -257,13 +277,15 @@ mod tests {
     }
 
     #[test]
-    fn of_a_processor_s_time_at_most_a_twentieth_is_spent_looking() {
+    fn of_a_processor_s_time_at_most_a_twentieth_is_spent_awake() {
         for interval in [9000u64, 10_000, 100_000, 1_000_000, 10_000_000] {
             let times: Vec<u64> = (0..6).map(|at| at * interval).collect();
-            let due = heard(&times).0.due().unwrap();
-            assert!(due.most * 20 <= US(interval), "{interval}");
-            let awake = due.to.duration_since(due.wake + LATE_FIRST);
-            assert!(awake <= due.most, "{interval}");
+            let (mut rhythm, _) = heard(&times);
+            (0..40).for_each(|_| wake(&mut rhythm, MS(5)));
+            let asked = rhythm.due().unwrap().wake;
+            rhythm.woken(asked, asked);
+            let awake = rhythm.due().unwrap().to.duration_since(asked);
+            assert!(awake * 20 <= US(interval), "{interval}: {awake:?}");
         }
     }
 

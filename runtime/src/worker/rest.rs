@@ -32,8 +32,7 @@ impl Worker {
         let now = Instant::now();
         if let Some(due) = self.rhythm.due() {
             if now >= due.wake {
-                let to = due.to.min(now + due.most);
-                if !self.look(now, to, until) && Instant::now() >= to {
+                if !self.look(now, due.to, until) && Instant::now() >= due.to {
                     self.rhythm.missed();
                 }
                 return;
