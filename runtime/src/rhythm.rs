@@ -3,7 +3,7 @@
 //! Waking an idle processor takes longer than all we do with a frame. After a few frames at equal
 //! distances a worker wakes shortly before the next one is due and looks for it. When it does not
 //! come, nothing is awaited until the next frame does: without traffic a worker wakes up once, and
-//! then no more. One frame that was late or lost does not end a rhythm; several do.
+//! then no more. A frame that was late or lost does not end a rhythm that has lasted; several do.
 
 use std::time::{Duration, Instant};
 
@@ -36,14 +36,17 @@ const TRUST_MAX: u8 = 8;
 /// three are.
 const DISTRUST: u8 = 2;
 
+/// After so many beats without a frame on one of them, one that is on a beat again is chance.
+const BEATS_MAX: u32 = 8;
+
 /// How much later than asked a wake-up is taken to be before there was one.
 const LATE_FIRST: Duration = Duration::from_micros(100);
 
-/// The least lateness of a wake-up that is allowed for, whatever the interval.
-const LATE_MIN: Duration = Duration::from_micros(400);
+/// The most lateness that is allowed for at short intervals.
+const LATE_MAX: Duration = Duration::from_micros(400);
 
-/// The most is this part of the interval, or [`LATE_MIN`]: the kernel rounds the end of a sleep by
-/// a thousandth of it (`select_estimate_accuracy`).
+/// At long ones it is this part of the interval: the kernel lets a sleep end later by a thousandth
+/// of it (`select_estimate_accuracy`), and a host by some more.
 const LATE_PART: u32 = 250;
 
 /// What is known of when frames come.
@@ -51,8 +54,15 @@ const LATE_PART: u32 = 250;
 pub(crate) struct Rhythm {
     /// When the last frame came.
     heard: Option<Instant>,
-    /// When the last frame came that the next is counted from; none after one that did not come.
+    /// The last time between two frames that could be an interval.
+    gap: Duration,
+    /// When the frame came that the next is counted from.
     beat: Option<Instant>,
+    /// When the last frame came that was on the beat: who sends by a timetable, and not so long
+    /// after our answer, keeps to it after one that was late.
+    steady: Option<Instant>,
+    /// The frame after `beat` did not come: the next is not awaited.
+    missing: bool,
     interval: Duration,
     trust: u8,
     /// How much later than asked the kernel wakes us, of late.
@@ -69,7 +79,14 @@ pub(crate) struct Due {
     /// When to ask to be woken.
     pub(crate) wake: Instant,
     /// Until when to look.
-    pub(crate) to: Instant,
+    pub(crate) until: Instant,
+}
+
+impl Due {
+    /// Whether there is time for something else at `now`, before the frame is there.
+    pub(crate) fn leaves_time(&self, now: Instant) -> bool {
+        now + REACH_MIN < self.until
+    }
 }
 
 impl Rhythm {
@@ -84,24 +101,32 @@ impl Rhythm {
 
     /// When the next frame is to be looked for.
     pub(crate) fn due(&self) -> Option<Due> {
-        let beat = self.beat.filter(|_| self.trust >= TRUST_MIN)?;
-        let due = beat + self.interval;
-        let wake = due.checked_sub(self.reach() + self.late)?;
-        let to = due + self.reach();
+        if self.missing || self.trust < TRUST_MIN {
+            return None;
+        }
+        let at = self.beat? + self.interval;
+        let reach = reach(self.interval);
+        let wake = at.checked_sub(reach + self.late.min(self.late_max()))?;
+        let until = at + reach;
         Some(match self.awake {
-            None => Due { wake, to },
+            None => Due { wake, until },
             Some(awake) => Due {
                 wake: wake.min(awake),
-                to: to.min(awake + self.interval / AWAKE_PART),
+                until: until.min(awake + self.interval / AWAKE_PART),
             },
         })
     }
 
-    /// A sleep that was to end at `asked`, when a frame was to be looked for, did at `now`.
-    pub(crate) fn woken(&mut self, asked: Instant, now: Instant) {
-        let most = LATE_MIN.max(self.interval / LATE_PART);
-        let late = now.saturating_duration_since(asked).min(most);
-        self.late = (self.late * 3 + late) / 4;
+    /// A sleep that was to end at `asked`, to look for a frame, did at `now`, or a little earlier
+    /// than it would have because the frame was there.
+    pub(crate) fn woken(&mut self, asked: Instant, now: Instant, by_frame: bool) {
+        let most = self.late_max();
+        let late = now.saturating_duration_since(asked);
+        self.late = if by_frame {
+            self.late.max(late * 2).min(most)
+        } else {
+            (self.late.min(most) * 3 + late.min(most)) / 4
+        };
         self.awake = Some(now);
     }
 
@@ -111,51 +136,101 @@ impl Rhythm {
             return;
         }
         let before = self.heard.replace(now);
-        if let Some(due) = self.due() {
-            if now < due.wake {
-                return; // between two beats
-            }
-        } else if before.is_some_and(|before| now.duration_since(before) < INTERVAL_MIN / 2) {
-            return; // another of the same beat
-        }
-        self.awake = None;
-        let Some(beat) = self.beat.replace(now) else {
+        let gap = before.map_or(Duration::ZERO, |before| now.duration_since(before));
+        let faster = self.is_faster(gap);
+        let Some(beat) = self.beat else {
+            self.start(now);
             return;
         };
         let passed = now.duration_since(beat);
-        if !self.interval.is_zero() && passed.abs_diff(self.interval) <= self.reach() {
-            self.trust = self.trust.saturating_add(1).min(TRUST_MAX);
+        if self.beats(beat, now) == Some(1) {
             // A quarter of the way: what one wake-up took longer than another evens out.
-            self.interval = (self.interval * 3 + passed) / 4;
+            let interval = (self.interval * 3 + passed) / 4;
+            self.interval = interval.clamp(INTERVAL_MIN, INTERVAL_MAX);
+            self.agree(now);
+        } else if self
+            .steady
+            .is_some_and(|steady| self.beats(steady, now).is_some())
+        {
+            self.agree(now);
+        } else if faster {
+            self.interval = gap;
+            self.trust = 0;
+            self.agree(now);
+        } else if gap < INTERVAL_MIN / 2 || self.due().is_some_and(|due| now < due.wake) {
+            // Another of the same beat, or between two.
         } else {
-            self.distrust();
+            if !self.missing {
+                self.trust = self.trust.saturating_sub(DISTRUST);
+            }
             if self.trust == 0 {
                 let is_one = passed >= INTERVAL_MIN && passed <= INTERVAL_MAX;
                 self.interval = if is_one { passed } else { Duration::ZERO };
+                self.steady = None;
             }
+            self.start(now);
         }
     }
 
     /// The frame that was looked for did not come.
     pub(crate) fn missed(&mut self) {
-        self.beat = None;
+        self.missing = true;
         self.awake = None;
-        self.distrust();
-    }
-
-    fn distrust(&mut self) {
         self.trust = self.trust.saturating_sub(DISTRUST);
         if self.trust == 0 {
             self.interval = Duration::ZERO;
+            (self.beat, self.steady) = (None, None);
         }
     }
 
-    fn reach(&self) -> Duration {
-        if self.interval.is_zero() {
-            return Duration::ZERO;
-        }
-        (self.interval / REACH_PART).clamp(REACH_MIN, REACH_MAX)
+    /// The next frame is counted from `now`.
+    fn start(&mut self, now: Instant) {
+        self.beat = Some(now);
+        self.missing = false;
+        self.awake = None;
     }
+
+    /// The frame at `now` is on the beat.
+    fn agree(&mut self, now: Instant) {
+        self.start(now);
+        self.steady = Some(now);
+        self.trust = self.trust.saturating_add(1).min(TRUST_MAX);
+    }
+
+    /// How many intervals lie between `from` and `now`, if that is a whole number of them.
+    fn beats(&self, from: Instant, now: Instant) -> Option<u32> {
+        if self.interval.is_zero() {
+            return None;
+        }
+        let passed = now.duration_since(from);
+        let is_beat = |count: &u32| {
+            let at = self.interval * *count;
+            passed.abs_diff(at) <= reach(self.interval)
+        };
+        (1..=BEATS_MAX).find(is_beat)
+    }
+
+    /// Whether this `gap` and the last tell of a rhythm at least twice as fast as the one there is,
+    /// whose beats all of its frames would fall between.
+    fn is_faster(&mut self, gap: Duration) -> bool {
+        if gap < INTERVAL_MIN {
+            return false;
+        }
+        let last = std::mem::replace(&mut self.gap, gap);
+        gap * 2 <= self.interval && gap.abs_diff(last) <= reach(gap)
+    }
+
+    /// The most lateness that leaves time to look: who is woken punctually for once must not give
+    /// up before the frame is due.
+    fn late_max(&self) -> Duration {
+        let most = LATE_MAX.max(self.interval / LATE_PART);
+        most.min((self.interval / AWAKE_PART).saturating_sub(reach(self.interval)))
+    }
+}
+
+/// How far from the beat a frame may be.
+fn reach(interval: Duration) -> Duration {
+    (interval / REACH_PART).clamp(REACH_MIN, REACH_MAX)
 }
 
 #[cfg(test)]
@@ -178,7 +253,7 @@ mod tests {
     /// The next wake-up is `late` by so much, and its frame comes on the beat.
     fn wake(rhythm: &mut Rhythm, late: Duration) {
         let due = rhythm.due().unwrap();
-        rhythm.woken(due.wake, due.wake + late);
+        rhythm.woken(due.wake, due.wake + late, false);
         let beat = rhythm.beat.unwrap() + rhythm.interval;
         rhythm.heard(beat);
     }
@@ -191,8 +266,11 @@ mod tests {
         assert!(rhythm.due().is_some());
         rhythm.heard(origin + US(30_000));
         let due = rhythm.due().unwrap();
-        assert_eq!(due.to.duration_since(due.wake), 2 * REACH_MIN + LATE_FIRST);
-        let at = due.to.duration_since(origin + REACH_MIN);
+        assert_eq!(
+            due.until.duration_since(due.wake),
+            2 * REACH_MIN + LATE_FIRST
+        );
+        let at = due.until.duration_since(origin + REACH_MIN);
         assert!(at.abs_diff(US(40_000)) < US(100), "{at:?}");
     }
 
@@ -211,7 +289,7 @@ mod tests {
         rhythm.missed();
         rhythm.heard(origin + US(101_500));
         let due = rhythm.due().unwrap();
-        let at = due.to.duration_since(origin + REACH_MIN);
+        let at = due.until.duration_since(origin + REACH_MIN);
         assert_eq!(at, US(111_500), "counted from the one that was late");
     }
 
@@ -233,13 +311,97 @@ mod tests {
         let (mut rhythm, _) = heard(&[0, 10_000, 20_000, 30_000]);
         let ahead = |rhythm: &Rhythm| {
             let due = rhythm.due().unwrap();
-            due.to.duration_since(due.wake + 2 * REACH_MIN)
+            due.until.duration_since(due.wake + 2 * REACH_MIN)
         };
         assert_eq!(ahead(&rhythm), LATE_FIRST);
         (0..40).for_each(|_| wake(&mut rhythm, US(260)));
         assert!(ahead(&rhythm).abs_diff(US(260)) < US(2), "{rhythm:?}");
         (0..40).for_each(|_| wake(&mut rhythm, MS(5)));
-        assert!(ahead(&rhythm).abs_diff(LATE_MIN) < US(2), "{rhythm:?}");
+        assert!(
+            ahead(&rhythm).abs_diff(US(300)) < US(2),
+            "punctual for once, it would still look when the frame is due: {rhythm:?}"
+        );
+    }
+
+    #[test]
+    fn a_frame_that_was_there_first_tells_that_wake_ups_are_later() {
+        let times: Vec<u64> = (0..8).map(|at| at * 1_000_000).collect();
+        let (mut rhythm, _) = heard(&times);
+        let asked = rhythm.due().unwrap().wake;
+        rhythm.woken(asked, asked + US(600), true);
+        rhythm.missed();
+        rhythm.heard(asked + MS(1));
+        let due = rhythm.due().unwrap();
+        assert_eq!(due.until.duration_since(due.wake), 2 * REACH_MAX + US(1200));
+    }
+
+    #[test]
+    fn what_was_learned_of_long_sleeps_does_not_spoil_short_ones() {
+        let (mut rhythm, origin) = heard(&[0, 9_000_000, 18_000_000, 27_000_000]);
+        (0..40).for_each(|_| wake(&mut rhythm, MS(9)));
+        while rhythm.due().is_some() {
+            rhythm.missed();
+            rhythm.heard(rhythm.heard.unwrap() + MS(11));
+        }
+        let start = rhythm.heard.unwrap().duration_since(origin);
+        for at in 1..5 {
+            rhythm.heard(origin + start + MS(10 * at));
+        }
+        let due = rhythm.due().unwrap();
+        assert!(due.wake > rhythm.heard.unwrap() + MS(9), "{rhythm:?}");
+    }
+
+    #[test]
+    fn a_faster_rhythm_takes_over_at_once() {
+        for slow in [100u64, 1000, 9900] {
+            let times: Vec<u64> = (0..10).map(|at| at * slow * 1000).collect();
+            let (mut rhythm, origin) = heard(&times);
+            rhythm.missed();
+            let mut now = origin + MS(slow * 60);
+            for _ in 0..5 {
+                rhythm.heard(now);
+                now += MS(10);
+            }
+            let due = rhythm.due().unwrap();
+            assert!(due.wake < now && now < due.until, "{slow}: {rhythm:?}");
+        }
+    }
+
+    #[test]
+    fn who_sends_by_a_timetable_is_awaited_again_after_one_that_was_late() {
+        let regular: Vec<u64> = (0..10).map(|at| at * 10_000).collect();
+        let (mut rhythm, origin) = heard(&regular);
+        rhythm.missed();
+        rhythm.heard(origin + US(101_000));
+        rhythm.heard(origin + US(110_000));
+        let due = rhythm.due().unwrap();
+        let at = due.until.duration_since(origin + REACH_MIN);
+        assert_eq!(at, US(120_000));
+    }
+
+    #[test]
+    fn a_rhythm_with_every_third_frame_lost_is_kept() {
+        let regular: Vec<u64> = (0..10).map(|at| at * 10_000).collect();
+        let (mut rhythm, origin) = heard(&regular);
+        for at in 10..100 {
+            if at % 3 == 0 {
+                rhythm.missed();
+            } else {
+                rhythm.heard(origin + MS(10 * at));
+                assert!(rhythm.due().is_some(), "{at}: {rhythm:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_sends_a_little_early_each_time_does_not_make_us_look_more_often() {
+        let (mut rhythm, mut now) = heard(&[0, 9000, 18_000, 27_000]);
+        now += MS(27);
+        for _ in 0..1000 {
+            now += rhythm.interval.saturating_sub(US(190));
+            rhythm.heard(now);
+            assert!(rhythm.interval >= INTERVAL_MIN || rhythm.due().is_none());
+        }
     }
 
     #[test]
@@ -247,7 +409,7 @@ mod tests {
         let (mut rhythm, _) = heard(&[0, 10_000, 20_000, 30_000]);
         (0..40).for_each(|_| wake(&mut rhythm, US(300)));
         let asked = rhythm.due().unwrap().wake;
-        rhythm.woken(asked, asked);
+        rhythm.woken(asked, asked, false);
         assert_eq!(rhythm.due().unwrap().wake, asked);
     }
 
@@ -283,8 +445,8 @@ mod tests {
             let (mut rhythm, _) = heard(&times);
             (0..40).for_each(|_| wake(&mut rhythm, MS(5)));
             let asked = rhythm.due().unwrap().wake;
-            rhythm.woken(asked, asked);
-            let awake = rhythm.due().unwrap().to.duration_since(asked);
+            rhythm.woken(asked, asked, false);
+            let awake = rhythm.due().unwrap().until.duration_since(asked);
             assert!(awake * 20 <= US(interval), "{interval}: {awake:?}");
         }
     }

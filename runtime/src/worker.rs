@@ -228,6 +228,7 @@ fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Resul
         let idle_until = worker.turn();
         if let Some(until) = idle_until {
             worker.rest(until);
+            worker.rested.get_or_insert_with(Instant::now);
         }
     }
     Ok(worker.device)

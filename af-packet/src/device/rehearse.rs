@@ -35,16 +35,18 @@ const FRAME: [u8; uapi::vnet::SIZE + LEN] = {
 };
 
 impl Device {
-    /// Kicks the transmit ring, and sends a frame by the namespace's `lo`, where the kernel throws
-    /// it away without counting a drop: an ARP request to somebody else (`arp_rcv`,
-    /// `net/ipv4/arp.c`). Nothing new leaves by the link. Whoever expects a frame after a rest
-    /// calls it shortly before: most of what the kernel runs to send the answer is then in the
-    /// processor's caches.
+    /// Kicks an empty transmit ring, and sends a frame by the namespace's `lo`, where the kernel
+    /// throws it away without counting a drop: an ARP request to somebody else (`arp_rcv`,
+    /// `net/ipv4/arp.c`). Nothing leaves by the link. Whoever expects a frame after a rest calls it
+    /// shortly before: most of what the kernel runs to send the answer is then in the processor's
+    /// caches.
     ///
     /// Whether there is a `lo` that is up.
     pub fn rehearse(&self) -> bool {
-        // What may wait in the ring is tried again; the next turn finds out.
-        let _ = socket::kick(self.tx_fd.as_fd());
+        // With nothing to send it does nothing; what waits in the ring is for the next turn.
+        if !self.pending() {
+            let _ = socket::kick(self.tx_fd.as_fd());
+        }
         let skipped = if self.vnet { 0 } else { uapi::vnet::SIZE };
         let frame = FRAME.get(skipped..).unwrap_or(&[]);
         socket::send_by(self.rx_fd.as_fd(), LO, frame).is_ok()

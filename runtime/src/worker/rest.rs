@@ -32,7 +32,7 @@ impl Worker {
         let now = Instant::now();
         if let Some(due) = self.rhythm.due() {
             if now >= due.wake {
-                if !self.look(now, due.to, until) && Instant::now() >= due.to {
+                if !self.look(now, due.until, until) && Instant::now() >= due.until {
                     self.rhythm.missed();
                 }
                 return;
@@ -96,12 +96,12 @@ impl Worker {
                 self.spin.slept(now.duration_since(start), wake.rx);
                 let due = self.rhythm.due().filter(|due| now >= due.wake);
                 if let Some(due) = due {
-                    self.rhythm.woken(due.wake, now);
+                    self.rhythm.woken(due.wake, now, wake.rx);
                 }
-                self.rested = Some(now);
-                if due.is_some() && !wake.rx {
+                if !wake.rx && wake.fds == 0 && due.is_some_and(|due| due.leaves_time(now)) {
                     self.rehearse(now);
-                    self.rested = Some(Instant::now());
+                } else {
+                    self.rested = Some(now);
                 }
                 // The supervisor hears of the interface from the kernel and tells us.
                 if let Some(errno) = wake.error {
@@ -117,6 +117,8 @@ impl Worker {
         if let Some(rehearsal) = &mut self.rehearsal {
             rehearsal.run(now.duration_since(self.origin));
         }
-        self.device.rehearse();
+        if !self.device.is_ready() {
+            self.device.rehearse();
+        }
     }
 }
