@@ -9,6 +9,8 @@ use af_packet::LinkInfo;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dataplane::testing::{MemoryPort, ethernet, slots};
 use dataplane::{Batch, EtherType, Frame, HEADROOM, MacAddr, Offload, Tag, Tags};
+use ipstack::ip4::{DONT_FRAGMENT, Header, protocol};
+use ipstack::ping::write_request;
 use ipstack::tcp::TcpConfig;
 use runtime::assemble::Assembly;
 use runtime::config::{Config, HostInterface, SubInterface};
@@ -52,21 +54,19 @@ fn assembly() -> Option<Assembly> {
     Some(assembly)
 }
 
-/// An echo request of 56 octets of zeros, from 192.168.123.1.
+/// An echo request of 56 octets, from 192.168.123.1.
 fn echo_request() -> Vec<u8> {
-    let mut packet = vec![
-        0x45, 0, 0, 84, 0, 1, 0x40, 0, 64, 1, 0, 0, 192, 168, 123, 1, 192, 168, 123, 150,
-    ];
-    let sum: u32 = packet
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
-        .sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let checksum = !u16::try_from(sum).unwrap_or(0);
-    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    // Type 8; its checksum alone is not zero.
-    packet.extend([8, 0, 0xf7, 0xff]);
-    packet.extend([0; 60]);
+    let header = Header {
+        tos: 0,
+        total_len: 84,
+        identification: 1,
+        fragment: DONT_FRAGMENT,
+        protocol: protocol::ICMP,
+        source: [192, 168, 123, 1].into(),
+        destination: [192, 168, 123, 150].into(),
+    };
+    let mut packet = [0; 84];
+    write_request(&mut packet, &header, 1, 1);
     ethernet(OURS, PEER, &[], EtherType::IPV4, &packet)
 }
 

@@ -236,7 +236,12 @@ impl Node for Ping {
                         source,
                         destination: order.destination,
                     };
-                    write(frame.octets_mut(), &header, &order);
+                    write_request(
+                        frame.octets_mut(),
+                        &header,
+                        order.identifier,
+                        order.sequence,
+                    );
                     out.send(PingNext::Lookup, frame);
                     Happened::Sent
                 }
@@ -283,8 +288,9 @@ fn answer(frame: &Frame<'_>, at: Duration) -> Option<Event> {
     })
 }
 
-/// Fills `octets` with an echo request; its data counts up, as ping's does everywhere.
-fn write(octets: &mut [u8], header: &Header, order: &Order) {
+/// Fills `octets` with an echo request (RFC 792) behind `header`; its data counts up, as ping's does
+/// everywhere. What does not fit is left out.
+pub fn write_request(octets: &mut [u8], header: &Header, identifier: u16, sequence: u16) {
     let Some((head, message)) = octets.split_first_chunk_mut::<{ ip4::HEADER }>() else {
         return;
     };
@@ -292,7 +298,7 @@ fn write(octets: &mut [u8], header: &Header, order: &Order) {
     let Some((icmp, data)) = message.split_first_chunk_mut::<ICMP_HEADER>() else {
         return;
     };
-    let ([i0, i1], [s0, s1]) = (order.identifier.to_be_bytes(), order.sequence.to_be_bytes());
+    let ([i0, i1], [s0, s1]) = (identifier.to_be_bytes(), sequence.to_be_bytes());
     *icmp = [icmpv4::TYPE_ECHO_REQUEST, 0, 0, 0, i0, i1, s0, s1];
     for (octet, value) in data.iter_mut().zip((0..=u8::MAX).cycle()) {
         *octet = value;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use af_packet::LinkInfo;
-use dataplane::{
-    Batch, EtherType, Frame, HEADROOM, IfIndex, MacAddr, Offload, Port, Tag, Tags, checksum,
-};
+use dataplane::{Batch, EtherType, Frame, HEADROOM, IfIndex, MacAddr, Offload, Port, Tag, Tags};
 use ipstack::addresses::InterfaceAddress;
+use ipstack::ip4::{DONT_FRAGMENT, Header, protocol};
+use ipstack::ping::write_request;
 use ipstack::tcp::TcpConfig;
 use vlan::{OuterTag, Tpid, VlanId};
 
@@ -31,10 +31,7 @@ const OUR_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PEER_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// Octets of the IPv4 packet: that of an ordinary ping.
-const PACKET: usize = 84;
-
-/// Octets of an Ethernet header.
-const HEADER: usize = 14;
+const PACKET: u16 = 84;
 
 /// A graph, and the frame that goes through it.
 pub(crate) struct Rehearsal {
@@ -148,24 +145,21 @@ fn plan() -> Option<Plan> {
     })
 }
 
-/// An echo request (RFC 792) of 56 octets of zeros from the neighbour, as the kernel hands it over:
-/// its tag apart.
+/// An echo request from the neighbour, as the kernel hands it over: its tag apart.
 fn echo_request() -> Vec<u8> {
-    let mut packet = vec![0u8; PACKET];
-    packet[..12].copy_from_slice(&[0x45, 0, 0, 84, 0, 0, 0x40, 0, 64, 1, 0, 0]);
-    packet[12..16].copy_from_slice(&PEER_ADDRESS.octets());
-    packet[16..20].copy_from_slice(&OUR_ADDRESS.octets());
-    let sum = checksum::of(&packet[..20]);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet[20] = 8;
-    let sum = checksum::of(&packet[20..]);
-    packet[22..24].copy_from_slice(&sum.to_be_bytes());
-    let mut frame = Vec::with_capacity(HEADER + packet.len());
-    frame.extend(OURS.0);
-    frame.extend(PEER.0);
-    frame.extend([8, 0]);
-    frame.extend(packet);
-    frame
+    let header = Header {
+        tos: 0,
+        total_len: PACKET,
+        identification: 0,
+        fragment: DONT_FRAGMENT,
+        protocol: protocol::ICMP,
+        source: PEER_ADDRESS,
+        destination: OUR_ADDRESS,
+    };
+    let mut packet = [0; PACKET as usize];
+    write_request(&mut packet, &header, 0, 0);
+    let ether_type = EtherType::IPV4.0.to_be_bytes();
+    [&OURS.0[..], &PEER.0, &ether_type, &packet].concat()
 }
 
 #[cfg(test)]
