@@ -143,14 +143,14 @@ impl Rhythm {
             return;
         };
         let passed = now.duration_since(beat);
-        if self.beats(beat, now) == Some(1) {
+        if self.is_beat(beat, now, 1) {
             // A quarter of the way: what one wake-up took longer than another evens out.
             let interval = (self.interval * 3 + passed) / 4;
             self.interval = interval.clamp(INTERVAL_MIN, INTERVAL_MAX);
             self.agree(now);
         } else if self
             .steady
-            .is_some_and(|steady| self.beats(steady, now).is_some())
+            .is_some_and(|steady| self.is_beat(steady, now, BEATS_MAX))
         {
             self.agree(now);
         } else if faster {
@@ -197,17 +197,13 @@ impl Rhythm {
         self.trust = self.trust.saturating_add(1).min(TRUST_MAX);
     }
 
-    /// How many intervals lie between `from` and `now`, if that is a whole number of them.
-    fn beats(&self, from: Instant, now: Instant) -> Option<u32> {
-        if self.interval.is_zero() {
-            return None;
-        }
-        let passed = now.duration_since(from);
-        let is_beat = |count: &u32| {
-            let at = self.interval * *count;
-            passed.abs_diff(at) <= reach(self.interval)
-        };
-        (1..=BEATS_MAX).find(is_beat)
+    /// Whether `now` is a whole number of intervals, of up to `most`, after `from`.
+    fn is_beat(&self, from: Instant, now: Instant, most: u32) -> bool {
+        let (passed, reach) = (now.duration_since(from), reach(self.interval));
+        let mut beats = (1..=most)
+            .map(|count| self.interval * count)
+            .take_while(|at| *at <= passed + reach);
+        !self.interval.is_zero() && beats.any(|at| passed <= at + reach)
     }
 
     /// Whether this `gap` and the last tell of a rhythm at least twice as fast as the one there is,
@@ -250,6 +246,11 @@ mod tests {
         (rhythm, origin)
     }
 
+    /// `count` frames, so many microseconds apart.
+    fn regular(count: u64, interval: u64) -> (Rhythm, Instant) {
+        heard(&(0..count).map(|at| at * interval).collect::<Vec<_>>())
+    }
+
     /// The next wake-up is `late` by so much, and its frame comes on the beat.
     fn wake(rhythm: &mut Rhythm, late: Duration) {
         let due = rhythm.due().unwrap();
@@ -284,8 +285,7 @@ mod tests {
 
     #[test]
     fn one_frame_that_is_late_or_lost_does_not_end_it() {
-        let regular: Vec<u64> = (0..10).map(|at| at * 10_000).collect();
-        let (mut rhythm, origin) = heard(&regular);
+        let (mut rhythm, origin) = regular(10, 10_000);
         rhythm.missed();
         rhythm.heard(origin + US(101_500));
         let due = rhythm.due().unwrap();
@@ -295,8 +295,7 @@ mod tests {
 
     #[test]
     fn several_frames_that_do_not_come_end_it() {
-        let regular: Vec<u64> = (0..20).map(|at| at * 10_000).collect();
-        let (mut rhythm, origin) = heard(&regular);
+        let (mut rhythm, origin) = regular(20, 10_000);
         let mut misses = 0;
         while rhythm.due().is_some() {
             misses += 1;
@@ -325,8 +324,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_was_there_first_tells_that_wake_ups_are_later() {
-        let times: Vec<u64> = (0..8).map(|at| at * 1_000_000).collect();
-        let (mut rhythm, _) = heard(&times);
+        let (mut rhythm, _) = regular(8, 1_000_000);
         let asked = rhythm.due().unwrap().wake;
         rhythm.woken(asked, asked + US(600), true);
         rhythm.missed();
@@ -354,8 +352,7 @@ mod tests {
     #[test]
     fn a_faster_rhythm_takes_over_at_once() {
         for slow in [100u64, 1000, 9900] {
-            let times: Vec<u64> = (0..10).map(|at| at * slow * 1000).collect();
-            let (mut rhythm, origin) = heard(&times);
+            let (mut rhythm, origin) = regular(10, slow * 1000);
             rhythm.missed();
             let mut now = origin + MS(slow * 60);
             for _ in 0..5 {
@@ -369,8 +366,7 @@ mod tests {
 
     #[test]
     fn who_sends_by_a_timetable_is_awaited_again_after_one_that_was_late() {
-        let regular: Vec<u64> = (0..10).map(|at| at * 10_000).collect();
-        let (mut rhythm, origin) = heard(&regular);
+        let (mut rhythm, origin) = regular(10, 10_000);
         rhythm.missed();
         rhythm.heard(origin + US(101_000));
         rhythm.heard(origin + US(110_000));
@@ -381,8 +377,7 @@ mod tests {
 
     #[test]
     fn a_rhythm_with_every_third_frame_lost_is_kept() {
-        let regular: Vec<u64> = (0..10).map(|at| at * 10_000).collect();
-        let (mut rhythm, origin) = heard(&regular);
+        let (mut rhythm, origin) = regular(10, 10_000);
         for at in 10..100 {
             if at % 3 == 0 {
                 rhythm.missed();
@@ -441,8 +436,7 @@ mod tests {
     #[test]
     fn of_a_processor_s_time_at_most_a_twentieth_is_spent_awake() {
         for interval in [9000u64, 10_000, 100_000, 1_000_000, 10_000_000] {
-            let times: Vec<u64> = (0..6).map(|at| at * interval).collect();
-            let (mut rhythm, _) = heard(&times);
+            let (mut rhythm, _) = regular(6, interval);
             (0..40).for_each(|_| wake(&mut rhythm, MS(5)));
             let asked = rhythm.due().unwrap().wake;
             rhythm.woken(asked, asked, false);
