@@ -228,7 +228,7 @@ fn run(setup: WorkerSetup, messages: Receiver<Control>, notify: Notify) -> Resul
         let idle_until = worker.turn();
         if let Some(until) = idle_until {
             worker.rest(until);
-            worker.rested.get_or_insert_with(Instant::now);
+            worker.rested = true;
         }
     }
     Ok(worker.device)
@@ -253,8 +253,8 @@ struct Worker {
     turns: u64,
     spin: Spin,
     rhythm: Rhythm,
-    /// When the last rest ended, until the turn after it.
-    rested: Option<Instant>,
+    /// Whether the worker has rested since the last turn.
+    rested: bool,
     /// What to do while a frame is awaited; there from the first rhythm on.
     rehearsal: Option<Rehearsal>,
     siblings: Vec<Sibling>,
@@ -316,7 +316,7 @@ impl Worker {
             draining: false,
             spin: Spin::new(processors()),
             rhythm: Rhythm::new(processors()),
-            rested: None,
+            rested: false,
             rehearsal: None,
             turns: 0,
             siblings: Vec::new(),
@@ -487,10 +487,8 @@ impl Worker {
         let entry = self.assembly.entry;
         let (mut rx, mut port) = self.device.turn();
         let received = rx.fill(&mut batch);
-        if let Some(at) = self.rested.take()
-            && received > 0
-        {
-            self.rhythm.heard(at);
+        if std::mem::take(&mut self.rested) && received > 0 {
+            self.rhythm.heard(self.origin + now);
         }
         let turn = self.assembly.graph.turn(now, entry, &mut batch, &mut port);
         port.flush();

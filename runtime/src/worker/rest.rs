@@ -66,11 +66,7 @@ impl Worker {
             Until::Woken => to,
         };
         while now < to {
-            if self.device.is_ready() {
-                self.rested = Some(now);
-                return true;
-            }
-            if self.has_orders() {
+            if self.device.is_ready() || self.has_orders() {
                 return true;
             }
             std::hint::spin_loop();
@@ -100,8 +96,6 @@ impl Worker {
                 }
                 if !wake.rx && wake.fds == 0 && due.is_some_and(|due| due.leaves_time(now)) {
                     self.rehearse(now);
-                } else {
-                    self.rested = Some(now);
                 }
                 // The supervisor hears of the interface from the kernel and tells us.
                 if let Some(errno) = wake.error {
