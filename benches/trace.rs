@@ -42,15 +42,7 @@ fn assembly() -> Option<Assembly> {
     let config = TcpConfig::default();
     let mut assembly = Assembly::new(plan.port.index, config, Arc::new(|| ())).ok()?;
     assembly.apply(plan).ok()?;
-    assembly.follow_link(Some(LinkInfo {
-        name: "bench0".to_owned(),
-        index: 1,
-        mac: OURS,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        ethernet: true,
-    }));
+    assembly.follow_link(Some(LinkInfo::stand_in("bench0", OURS)));
     Some(assembly)
 }
 

@@ -116,15 +116,7 @@ impl Whole {
     pub fn new(tcp: TcpConfig) -> Self {
         let mut assembly = assembly(tcp)
             .unwrap_or_else(|error| unreachable!("the configuration is valid: {error}"));
-        assembly.follow_link(Some(LinkInfo {
-            name: "bench0".to_owned(),
-            index: 1,
-            mac: OUR_MAC,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            ethernet: true,
-        }));
+        assembly.follow_link(Some(LinkInfo::stand_in("bench0", OUR_MAC)));
         let port = assembly.plan().map_or(IfIndex(0), |plan| plan.port.index);
         let mut whole = Self {
             assembly,

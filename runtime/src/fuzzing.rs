@@ -158,15 +158,7 @@ fn assembly_with(config: TcpConfig) -> Option<Assembly> {
     let tcp = ipstack::fuzzing::tcp_with(config, interfaces.clone());
     let mut assembly = Assembly::with_tcp(plan.port.index, interfaces, tcp).ok()?;
     assembly.apply(plan).ok()?;
-    assembly.follow_link(Some(LinkInfo {
-        name: "fuzz0".to_owned(),
-        index: 1,
-        mac: MAC,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        ethernet: true,
-    }));
+    assembly.follow_link(Some(LinkInfo::stand_in("fuzz0", MAC)));
     Some(assembly)
 }
 

@@ -55,15 +55,7 @@ impl Rehearsal {
         };
         let mut assembly = Assembly::new(PORT, config, Arc::new(|| ())).ok()?;
         assembly.apply(plan()?).ok()?;
-        assembly.follow_link(Some(LinkInfo {
-            name: String::new(),
-            index: 1,
-            mac: OURS,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            ethernet: true,
-        }));
+        assembly.follow_link(Some(LinkInfo::stand_in("", OURS)));
         let request = echo_request();
         Some(Self {
             assembly,

@@ -91,15 +91,7 @@ impl Bed {
         let port = plan.port.index;
         let mut assembly = Assembly::new(port, tcp, Arc::new(|| ())).unwrap();
         assembly.apply(plan).unwrap();
-        assembly.follow_link(Some(LinkInfo {
-            name: "eth0".to_owned(),
-            index: 1,
-            mac: OUR_MAC,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            ethernet: true,
-        }));
+        assembly.follow_link(Some(LinkInfo::stand_in("eth0", OUR_MAC)));
         let timers = Timers::new();
         let http = HttpService::new(server, timers.clone());
         assembly.listen(Ipv4Addr::UNSPECIFIED, 80, http).unwrap();

@@ -2,8 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use dataplane::EtherType;
-
 use super::Device;
 use crate::socket;
 use crate::uapi;
@@ -14,25 +12,11 @@ const LO: u32 = 1;
 /// Octets of the frame: those of an ordinary ping.
 const LEN: usize = 98;
 
-/// `virtio_net_hdr`, all zero: no offload is asked for. Then an ARP request to an Ethernet address
-/// that is not `lo`'s.
-const FRAME: [u8; uapi::vnet::SIZE + LEN] = {
-    let mut frame = [0; uapi::vnet::SIZE + LEN];
-    let start = uapi::vnet::SIZE;
-    frame[start] = 2;
-    frame[start + 5] = 1;
-    let [high, low] = EtherType::ARP.0.to_be_bytes();
-    frame[start + 12] = high;
-    frame[start + 13] = low;
-    // Ethernet, IPv4, their lengths, a request (RFC 826).
-    let head = [0, 1, 8, 0, 6, 4, 0, 1];
-    let mut at = 0;
-    while at < head.len() {
-        frame[start + 14 + at] = head[at];
-        at += 1;
-    }
-    frame
-};
+/// How it begins: to an Ethernet address that is not `lo`'s, an ARP request for IPv4 over Ethernet
+/// (RFC 826). The rest is zero.
+const HEAD: [u8; 22] = [
+    2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
+];
 
 impl Device {
     /// Kicks an empty transmit ring, and sends a frame by the namespace's `lo`, where the kernel
@@ -47,8 +31,10 @@ impl Device {
         if !self.pending() {
             let _ = socket::kick(self.tx_fd.as_fd());
         }
-        let skipped = if self.vnet { 0 } else { uapi::vnet::SIZE };
-        let frame = FRAME.get(skipped..).unwrap_or(&[]);
-        socket::send_by(self.rx_fd.as_fd(), LO, frame).is_ok()
+        // A `virtio_net_hdr` of zeros asks for no offload.
+        let start = if self.vnet { uapi::vnet::SIZE } else { 0 };
+        let mut octets = [0; uapi::vnet::SIZE + LEN];
+        octets[start..start + HEAD.len()].copy_from_slice(&HEAD);
+        socket::send_by(self.rx_fd.as_fd(), LO, &octets[..start + LEN]).is_ok()
     }
 }

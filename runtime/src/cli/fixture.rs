@@ -217,13 +217,8 @@ pub(crate) fn snapshot() -> Snapshot {
     let mut numbers = Numbers::default();
     let plan = Plan::of(&config, &config.interfaces[0], &mut numbers).expect("planned");
     let link = LinkInfo {
-        name: "macvlan0".into(),
         index: 3,
-        mac: MAC,
-        mtu: 1500,
-        up: true,
-        carrier: true,
-        ethernet: true,
+        ..LinkInfo::stand_in("macvlan0", MAC)
     };
     let mut stats = http_static::Stats::default();
     stats.connections = 3;
