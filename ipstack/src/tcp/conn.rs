@@ -81,9 +81,10 @@ pub(crate) struct Shared {
     /// Octets all connections have for their buffers and for who serves them, those of `spares`
     /// not counted.
     pub(crate) buffers: Cell<usize>,
-    /// Sockets of connections that went to sleep, for those that wake up: clearing new buffers
-    /// costs more than all else a small request does. At most [`SPARES_MAX`]; all have buffers of
-    /// the least size. The last one in goes first, as it is in the cache.
+    /// Sockets of connections that went to sleep or are gone, for those that come or wake up:
+    /// clearing new buffers costs more than all else a small request does. At most
+    /// [`SPARES_MAX`]; all have buffers of the least size. The last one in goes first, as it is in
+    /// the cache.
     pub(crate) spares: RefCell<Vec<Socket>>,
     pub(crate) wakes: Arc<WakeQueue>,
 }
@@ -354,7 +355,7 @@ impl Conn {
         true
     }
 
-    /// Gives the buffers back while the connection [is idle](Self::is_idle).
+    /// Gives the buffers back: the connection [is idle](Self::is_idle), or gone.
     pub(crate) fn sleep(&mut self) {
         let config = &self.shared.config;
         let mut spares = self.shared.spares.borrow_mut();
@@ -392,7 +393,7 @@ impl Conn {
         true
     }
 
-    /// Gives the buffers back.
+    /// Gives the buffers back; the socket serves nobody else.
     pub(crate) fn drop_socket(&mut self) {
         self.socket = None;
         self.queue.restart(self.tcb.snd_max);
@@ -619,7 +620,7 @@ impl Conn {
 
 impl Drop for Conn {
     fn drop(&mut self) {
-        self.drop_socket();
+        self.sleep();
         self.keep(0);
     }
 }

@@ -367,12 +367,12 @@ impl Core {
             if let Some(kind) = fate {
                 conn.state = State::Closed;
                 conn.fate = Some(kind);
-                conn.drop_socket();
+                conn.sleep();
             } else {
                 conn.fate = Some(ErrorKind::BrokenPipe);
                 let unread = conn.socket.as_ref().is_some_and(|s| s.recv_queue() > 0);
                 if !unread || conn.app.gone {
-                    conn.drop_socket();
+                    conn.sleep();
                 }
             }
             conn.key

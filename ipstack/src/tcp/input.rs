@@ -343,6 +343,9 @@ impl Core {
     /// smoltcp or the application panicked in this connection: only it ends.
     pub(super) fn panicked(&mut self, index: u32, now: Duration, out: &mut Out<'_, '_>) {
         self.engine.clear();
+        if let Some(flow) = self.flows.get(index) {
+            flow.conn.borrow_mut().drop_socket();
+        }
         self.shared.count(|c| c.panics += 1);
         self.abort(index, ErrorKind::ConnectionAborted, now, out);
     }

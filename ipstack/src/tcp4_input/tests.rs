@@ -903,6 +903,8 @@ fn a_panic_ends_one_connection_and_no_other() {
     let answer = bed.send(&first.segment(ACK, b"boom"));
     assert_eq!(answer[0].flags, RST | ACK);
     assert_eq!((bed.counters().panics, bed.states().len()), (1, 1));
+    let spares = bed.tcp.core.borrow().shared.spares.borrow().len();
+    assert_eq!(spares, 0, "its socket is nobody else's");
     bed.send(&second.segment(ACK, b"fine"));
     assert_eq!(*bed.script.received.borrow(), b"fine");
 }
@@ -1095,6 +1097,31 @@ fn buffers_of_those_that_sleep_are_for_those_that_wake_up() {
     assert_eq!(bed.tcp.limits().buffers.0, 0);
     let spares = || bed.tcp.core.borrow().shared.spares.borrow().len();
     assert_eq!(spares(), 1, "they took turns");
+}
+
+#[test]
+fn buffers_of_those_that_are_gone_are_for_those_that_come() {
+    let mut bed = Bed::new(plain(true));
+    let spares = |bed: &Bed| bed.tcp.core.borrow().shared.spares.borrow().len();
+    for (port, flags) in [(4000, RST), (4001, RST), (4002, FIN | ACK)] {
+        let mut peer = bed.open(port);
+        bed.send(&peer.segment(ACK, b"a secret"));
+        assert_eq!(spares(&bed), 0, "{port} has what the one before had");
+        peer.sent(8);
+        let mut end = bed.send(&peer.segment(flags, &[]));
+        peer.sent(1);
+        // Of ours: the acknowledgement and the FIN.
+        end.retain(|seen| seen.flags & FIN != 0);
+        if !end.is_empty() {
+            peer.take(&end);
+            bed.send(&peer.segment(ACK, &[]));
+        }
+        assert_eq!((bed.states(), spares(&bed)), (vec![], 1), "{port}");
+    }
+    bed.script.received.borrow_mut().clear();
+    let peer = bed.open(4003);
+    bed.send(&peer.segment(ACK, b"mine"));
+    assert_eq!(*bed.script.received.borrow(), b"mine");
 }
 
 #[test]
