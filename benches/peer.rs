@@ -18,6 +18,7 @@ use crate::whole::{OUR_IP, OUR_MAC, PEER_MAC, Sent, Whole};
 pub const PORT: u16 = 80;
 
 /// Flags of a segment (RFC 9293, section 3.1).
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const PUSH: u8 = 0x08;
@@ -77,6 +78,11 @@ impl Template {
         Self(segment(ACK | push, &[], payload))
     }
 
+    /// Segments that close.
+    pub fn fin() -> Self {
+        Self(segment(ACK | FIN, &[], &[]))
+    }
+
     /// Octets of the frame.
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
@@ -134,10 +140,25 @@ impl Peer {
 /// # Panics
 /// When one of them gets no answer: then nothing measured later would mean anything.
 pub fn connect(whole: &mut Whole, peers: &mut [Peer]) {
+    dial(whole, peers);
+    let ack = Template::new(&[]);
+    let mut lens = Vec::new();
+    for (number, peer) in peers.iter().enumerate() {
+        lens.push(ack.write(peer, whole.frame(number)));
+    }
+    whole.now += Duration::from_micros(100);
+    whole.turn(&lens);
+    whole.sent = Sent::default();
+}
+
+/// The SYNs of `peers`, all of one batch at most, and the answers to them.
+///
+/// # Panics
+/// When one of them gets no answer.
+pub fn dial(whole: &mut Whole, peers: &mut [Peer]) {
     // MSS 1,460, window scale 7 and SACK, as Linux asks for.
     let options = [2, 4, 0x05, 0xb4, 3, 3, 7, 4, 2, 1, 1, 1];
     let syn = Template(segment(SYN, &options, &[]));
-    let ack = Template::new(&[]);
     let mut lens = Vec::new();
     for (number, peer) in peers.iter().enumerate() {
         lens.push(syn.write(peer, whole.frame(number)));
@@ -153,13 +174,6 @@ pub fn connect(whole: &mut Whole, peers: &mut [Peer]) {
         peer.ack = u32::from_be_bytes(seq).wrapping_add(1);
         peer.seq = peer.seq.wrapping_add(1);
     }
-    lens.clear();
-    for (number, peer) in peers.iter().enumerate() {
-        lens.push(ack.write(peer, whole.frame(number)));
-    }
-    whole.now += Duration::from_micros(100);
-    whole.turn(&lens);
-    whole.sent = Sent::default();
 }
 
 /// What [`Answers`] answers with.
