@@ -1,9 +1,9 @@
 //! The race: our server against nginx on the kernel's stack, on the same wiring, asked by the
 //! same client.
 //!
-//! Each server has a wiring of its own, one after the other; the client is bound to one CPU and
-//! the server to another. Every row of [`rows::METRICS`] is the median of some runs, in which the
-//! servers take turns, so that a machine that grows slower does so for both.
+//! Each server has a wiring of its own; the client is bound to one CPU and the servers to another.
+//! They take turns in every row, and in who comes first, so that what else the machine does meets
+//! both alike. What is told is the median of some runs: of the figures, and of their ratios.
 
 pub mod chart;
 pub mod contestant;
@@ -27,6 +27,7 @@ use contestant::{Contestant, Running};
 use course::{Course, Findings, Ground};
 use rows::{METRICS, Row, Samples};
 use site::Site;
+use statistics::median;
 
 /// Runs at most, and seconds of each load at most: a race ends.
 pub const RUNS_MAX: u32 = 100;
@@ -76,6 +77,27 @@ impl Results {
             .iter()
             .find(|(name, _)| *name == contestant)?;
         rows::figure(samples, id)
+    }
+
+    /// The median of what one contestant's figure divided by the other's was in each run. Where
+    /// one of them misses a run, their medians are divided.
+    pub fn ratio(&self, [one, other]: [&str; 2], id: &str) -> Option<f64> {
+        let of = |name| {
+            let found = self.contestants.iter().find(|(its, _)| *its == name);
+            found.and_then(|(_, samples)| samples.get(id))
+        };
+        let (one, other) = (of(one)?, of(other)?);
+        let ratio = if one.len() == other.len() {
+            let ratios: Vec<f64> = one
+                .iter()
+                .zip(other)
+                .map(|(one, other)| one / other)
+                .collect();
+            median(&ratios)?
+        } else {
+            median(one)? / median(other)?
+        };
+        ratio.is_finite().then_some(ratio)
     }
 }
 
@@ -135,6 +157,7 @@ pub fn run(
         tell,
         site,
         server_cpu,
+        retired: BTreeSet::new(),
         results: Results {
             machine: vitals::machine(),
             notes,
@@ -145,17 +168,12 @@ pub fn run(
             ..Results::default()
         },
     };
-    let mut retired = vec![false; options.contestants.len()];
     for run in 1..=options.runs {
         if race.is_stopped() {
             break;
         }
         race.results.runs = run;
-        for (place, contestant) in options.contestants.iter().enumerate() {
-            if let Some(retired) = retired.get_mut(place).filter(|retired| !**retired) {
-                *retired = !race.run_one(run, place, contestant);
-            }
-        }
+        race.run_once(run);
     }
     if race.is_stopped() {
         race.fail("the race was interrupted".to_owned());
@@ -190,7 +208,17 @@ struct Race<'a> {
     tell: &'a mut dyn FnMut(&str),
     site: Site,
     server_cpu: Option<usize>,
+    /// Contestants that cannot go on, by their place.
+    retired: BTreeSet<usize>,
     results: Results,
+}
+
+/// A contestant that runs.
+struct Entrant {
+    /// Its place among the contestants.
+    place: usize,
+    name: &'static str,
+    running: Running,
 }
 
 impl Race<'_> {
@@ -203,8 +231,7 @@ impl Race<'_> {
         self.results.failures.push(failure);
     }
 
-    /// One contestant's run; false if it cannot go on.
-    fn run_one(&mut self, run: u32, place: usize, contestant: &Contestant) -> bool {
+    fn run_once(&mut self, run: u32) {
         let course = Course {
             seconds: self.options.seconds,
             wrk: self.options.wrk.clone(),
@@ -212,25 +239,39 @@ impl Race<'_> {
         };
         let grounds: BTreeSet<_> = self.options.rows.iter().copied().map(Ground::of).collect();
         for ground in grounds {
-            if self.is_stopped() {
-                return false;
+            let mut entrants = self.start(ground, run);
+            if run.is_multiple_of(2) {
+                entrants.reverse();
+            }
+            self.run_ground(&course, ground, &mut entrants);
+        }
+    }
+
+    /// Starts everybody who can go on.
+    fn start(&mut self, ground: Ground, run: u32) -> Vec<Entrant> {
+        let mut entrants = Vec::new();
+        for (place, contestant) in self.options.contestants.iter().enumerate() {
+            if self.is_stopped() || self.retired.contains(&place) {
+                continue;
             }
             let name = contestant.name();
             let options = ground.options(run);
-            let started = Running::start(contestant, &self.site, options, self.server_cpu);
-            let mut running = match started {
-                Ok(running) => running,
+            match Running::start(contestant, &self.site, options, self.server_cpu) {
+                Ok(running) => {
+                    self.note(&running);
+                    entrants.push(Entrant {
+                        place,
+                        name,
+                        running,
+                    });
+                }
                 Err(error) => {
                     self.fail(format!("{name}: {error}"));
-                    return false;
+                    self.retired.insert(place);
                 }
-            };
-            self.note(&running);
-            if !self.run_ground(&course, ground, place, name, &mut running) {
-                return false;
             }
         }
-        true
+        entrants
     }
 
     fn note(&mut self, running: &Running) {
@@ -240,49 +281,56 @@ impl Race<'_> {
         }
     }
 
-    fn run_ground(
-        &mut self,
-        course: &Course,
-        ground: Ground,
-        place: usize,
-        name: &'static str,
-        running: &mut Running,
-    ) -> bool {
+    fn run_ground(&mut self, course: &Course, ground: Ground, entrants: &mut [Entrant]) {
         let with_memory = ground == Ground::Good && self.options.rows.contains(&Row::Memory);
-        let rows: Vec<_> = Row::ALL
+        if with_memory {
+            self.read_memory(course, entrants, "memory.start");
+        }
+        let rows = Row::ALL
             .into_iter()
-            .filter(|row| self.options.rows.contains(row) && Ground::of(*row) == ground)
-            .collect();
-        if with_memory {
-            let findings = course::memory(running, "memory.start");
-            self.take(course.run, place, name, Row::Memory, &findings);
-        }
-        let silent = running.first_answer.clone().err();
+            .filter(|row| self.options.rows.contains(row) && Ground::of(*row) == ground);
         for row in rows {
-            if self.is_stopped() {
-                return false;
-            }
-            let without_http = matches!(row, Row::Start | Row::Ping | Row::Idle);
-            if silent.is_some() && !without_http {
-                continue;
-            }
-            let findings = course.run(row, running);
-            self.take(course.run, place, name, row, &findings);
-            if !running.server.is_running() {
-                let said = running.server.stderr_tail(STDERR_LINES);
-                self.fail(format!("{name} ended in {}; it said:\n{said}", row.id()));
-                return false;
+            for entrant in &mut *entrants {
+                if !self.is_stopped() && !self.retired.contains(&entrant.place) {
+                    self.run_row(course, row, entrant);
+                }
             }
         }
-        if let Some(error) = silent {
-            self.fail(format!("{name} did not answer a first GET: {error}"));
-            return false;
+        for entrant in &*entrants {
+            if let Err(error) = &entrant.running.first_answer {
+                let name = entrant.name;
+                self.fail(format!("{name} did not answer a first GET: {error}"));
+                self.retired.insert(entrant.place);
+            }
         }
-        if with_memory {
-            let findings = course::memory(running, "memory.load");
-            self.take(course.run, place, name, Row::Memory, &findings);
+        if with_memory && !self.is_stopped() {
+            self.read_memory(course, entrants, "memory.load");
         }
-        true
+    }
+
+    fn run_row(&mut self, course: &Course, row: Row, entrant: &mut Entrant) {
+        let (name, running) = (entrant.name, &mut entrant.running);
+        let without_http = matches!(row, Row::Start | Row::Ping | Row::Idle);
+        if running.first_answer.is_err() && !without_http {
+            return;
+        }
+        let findings = course.run(row, running);
+        self.take(course.run, entrant.place, name, row, &findings);
+        if !running.server.is_running() {
+            let said = running.server.stderr_tail(STDERR_LINES);
+            self.fail(format!("{name} ended in {}; it said:\n{said}", row.id()));
+            self.retired.insert(entrant.place);
+        }
+    }
+
+    fn read_memory(&mut self, course: &Course, entrants: &[Entrant], id: &'static str) {
+        for entrant in entrants {
+            if !self.retired.contains(&entrant.place) {
+                let findings = course::memory(&entrant.running, id);
+                let (place, name) = (entrant.place, entrant.name);
+                self.take(course.run, place, name, Row::Memory, &findings);
+            }
+        }
     }
 
     /// Keeps what a row found, and tells it.
@@ -309,6 +357,25 @@ impl Race<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ratios_are_those_of_the_runs_and_a_missing_run_leaves_the_medians() {
+        let samples = |values: &[f64]| Samples::from([("get1.rate", values.to_vec())]);
+        let mut results = Results {
+            contestants: vec![
+                ("one", samples(&[10.0, 30.0, 100.0])),
+                ("other", samples(&[20.0, 15.0, 40.0])),
+            ],
+            ..Results::default()
+        };
+        let ratio = |results: &Results| results.ratio(["one", "other"], "get1.rate");
+        assert_eq!(ratio(&results), Some(2.0));
+        results.contestants[1].1 = samples(&[20.0, 40.0]);
+        assert_eq!(ratio(&results), Some(1.0));
+        results.contestants[1].1 = samples(&[0.0, 0.0, 0.0]);
+        assert_eq!(ratio(&results), None);
+        assert_eq!(results.ratio(["one", "third"], "get1.rate"), None);
+    }
 
     #[test]
     fn it_is_said_which_generator_made_which_rows() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::race::Results;
 use crate::race::report::{self, OURS, YARDSTICK};
-use crate::race::rows::{Better, METRICS, Metric, Target, ratio};
+use crate::race::rows::{Better, METRICS, Metric, Target};
 use crate::race::statistics::real;
 
 const WIDTH: f64 = 980.0;
@@ -116,7 +116,7 @@ fn pair(image: &mut String, y: f64, results: &Results, metric: &Metric) {
         let place = (BAR_START + length + 8.0, y + BAR - 3.0);
         text(image, place, "value", &shown);
     }
-    if let Some(ratio) = ratio(ours, yardstick) {
+    if let Some(ratio) = results.ratio([OURS, YARDSTICK], metric.id) {
         let ahead = match metric.better {
             Better::Higher => ratio >= 1.0,
             Better::Lower => ratio <= 1.0,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::race::Results;
-use crate::race::rows::{METRICS, Metric, Target, figure, ratio};
+use crate::race::rows::{METRICS, Metric, Target, figure};
 
 /// Our server's name among the contestants.
 pub const OURS: &str = "ours";
@@ -12,7 +12,7 @@ pub const YARDSTICK: &str = "nginx";
 
 const MISSING: &str = "-";
 
-/// The table, in Markdown, with aligned columns; medians, and ours divided by the yardstick's.
+/// The table, in Markdown, with aligned columns: medians of the figures and of their ratios.
 pub fn table(results: &Results) -> String {
     let mut lines = vec![["", OURS, YARDSTICK, "ratio", "at least", ""].map(str::to_owned)];
     lines.extend(
@@ -62,17 +62,14 @@ fn table_line(results: &Results, metric: &Metric) -> Option<[String; 6]> {
         value.map_or_else(|| MISSING.to_owned(), |value| metric.unit.show(value))
     };
     let text = |value: Option<String>| value.unwrap_or_default();
+    let ratio = results.ratio([OURS, YARDSTICK], metric.id);
     Some([
         metric.title.to_owned(),
         shown(ours),
         shown(yardstick),
-        text(ratio(ours, yardstick).map(|ratio| format!("{ratio:.2}x"))),
+        text(ratio.map(|ratio| format!("{ratio:.2}x"))),
         text(metric.requirement()),
-        text(
-            metric
-                .judge(ours, yardstick)
-                .map(|verdict| verdict.to_string()),
-        ),
+        text(metric.judge(ours, ratio).map(|verdict| verdict.to_string())),
     ])
 }
 
@@ -111,15 +108,15 @@ pub fn json(results: &Results) -> Value {
 
 fn metric_json(results: &Results, metric: &Metric) -> Value {
     let ours = results.figure(OURS, metric.id);
-    let yardstick = results.figure(YARDSTICK, metric.id);
+    let ratio = results.ratio([OURS, YARDSTICK], metric.id);
     let mut value = json!({
         "id": metric.id,
         "row": metric.row.id(),
         "title": metric.title.trim(),
         "unit": metric.unit.id(),
         "better": format!("{:?}", metric.better).to_lowercase(),
-        "ratio": ratio(ours, yardstick),
-        "verdict": metric.judge(ours, yardstick).map(|verdict| verdict.to_string()),
+        "ratio": ratio,
+        "verdict": metric.judge(ours, ratio).map(|verdict| verdict.to_string()),
         "target": metric.target.map(|target| match target {
             Target::Ratio(at_least, aim) => json!({"ratio": at_least, "aim": aim}),
             Target::Value(at_least, aim) => json!({"value": at_least, "aim": aim}),

@@ -228,10 +228,11 @@ impl Metric {
         })
     }
 
-    /// Judges ours; `None` where nothing is asked, or what it takes was not measured.
-    pub fn judge(&self, ours: Option<f64>, yardstick: Option<f64>) -> Option<Verdict> {
+    /// Judges ours and its ratio to the yardstick; `None` where nothing is asked, or what it takes
+    /// was not measured.
+    pub fn judge(&self, ours: Option<f64>, ratio: Option<f64>) -> Option<Verdict> {
         let (value, must, should) = match self.target? {
-            Target::Ratio(must, should) => (ratio(ours, yardstick)?, must, should),
+            Target::Ratio(must, should) => (ratio?, must, should),
             Target::Value(must, should) => (ours?, must, should),
         };
         let reaches = |limit: f64| match self.better {
@@ -246,12 +247,6 @@ impl Metric {
             Verdict::Short
         })
     }
-}
-
-/// `ours` divided by `yardstick`, where that means something.
-pub fn ratio(ours: Option<f64>, yardstick: Option<f64>) -> Option<f64> {
-    let ratio = ours? / yardstick?;
-    ratio.is_finite().then_some(ratio)
 }
 
 /// Measurements, by [`Metric::id`].
@@ -382,24 +377,23 @@ mod tests {
     fn a_ratio_is_judged_by_the_way_that_is_good() {
         let rate = metric("get1.rate");
         assert_eq!(rate.requirement().unwrap(), ">= 0.90x");
-        for (ours, verdict) in [
-            (120.0, Verdict::Aim),
-            (90.0, Verdict::AtLeast),
-            (89.0, Verdict::Short),
+        for (ratio, verdict) in [
+            (1.2, Verdict::Aim),
+            (0.9, Verdict::AtLeast),
+            (0.89, Verdict::Short),
         ] {
-            assert_eq!(rate.judge(Some(ours), Some(100.0)), Some(verdict));
+            assert_eq!(rate.judge(Some(100.0), Some(ratio)), Some(verdict));
         }
         let ping = metric("ping.avg");
         assert_eq!(ping.requirement().unwrap(), "<= 1.50x");
-        for (ours, verdict) in [
-            (99.0, Verdict::Aim),
-            (150.0, Verdict::AtLeast),
-            (151.0, Verdict::Short),
+        for (ratio, verdict) in [
+            (0.99, Verdict::Aim),
+            (1.5, Verdict::AtLeast),
+            (1.51, Verdict::Short),
         ] {
-            assert_eq!(ping.judge(Some(ours), Some(100.0)), Some(verdict));
+            assert_eq!(ping.judge(Some(1.0), Some(ratio)), Some(verdict));
         }
         assert_eq!(ping.judge(Some(1.0), None), None);
-        assert_eq!(ping.judge(Some(1.0), Some(0.0)), None);
     }
 
     #[test]
