@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::cli::{client, editor, server};
 use crate::config::{Config, HostInterface, ROUTES_MAX, WORKERS_MAX};
 use crate::http::HttpStream;
+use crate::rehearsal;
 use crate::sockets;
 use crate::start::ring_options;
 use crate::supervisor::server_options;
@@ -178,6 +179,11 @@ fn memory(config: &Config, tcp: &TcpConfig) -> Vec<Memory> {
     parts.push(part("routes of a worker", workers, wide(routes)));
     parts.push(part("interfaces of a worker", workers, wide(rows)));
     parts.push(part("trace of a worker", workers, wide(steps)));
+    parts.push(part(
+        "graph a worker rehearses on",
+        workers,
+        wide(rehearsal::MEMORY_MAX),
+    ));
     parts.push(part(
         "input of an operator",
         wide(server::CLIENTS_MAX),
