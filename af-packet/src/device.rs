@@ -6,6 +6,7 @@ mod wait;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use dataplane::IfIndex;
@@ -67,10 +68,28 @@ impl Sockets {
     pub fn map(self, interface: IfIndex, options: &Options) -> Result<Device, OpenError> {
         let name = self.interface;
         let vnet = options.vnet_hdr && takes_vnet(self.tx.as_fd());
-        let rx = map_rx(&name, &self.pair, interface, options, vnet)?;
-        let tx_fd = Arc::new(self.tx);
-        let rx_fd = Arc::new(self.pair.rx);
-        let tx = map_tx(&name, &tx_fd, &rx_fd, options, vnet)?;
+        let RxPair { rx, doorbell } = self.pair;
+        let (rx_fd, tx_fd) = (Arc::new(rx), Arc::new(self.tx));
+        let map_rx = || {
+            map_rx(
+                &name,
+                [rx_fd.as_fd(), doorbell.as_fd()],
+                interface,
+                options,
+                vnet,
+            )
+        };
+        // The kernel waits 10 ms or so before it makes a ring (`synchronize_net`): once for both.
+        let (rx, tx) = std::thread::scope(|scope| {
+            let other = std::thread::Builder::new().spawn_scoped(scope, map_rx);
+            let tx = map_tx(&name, &tx_fd, &rx_fd, options, vnet);
+            let rx = match other {
+                Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(_) => map_rx(),
+            };
+            (rx, tx)
+        });
+        let (rx, tx) = (rx?, tx?);
         Ok(Device {
             name,
             interface,
@@ -80,7 +99,7 @@ impl Sockets {
             rx,
             tx,
             rx_fd,
-            doorbell: self.pair.doorbell,
+            doorbell,
             tx_fd,
             spares: self.spares,
             kernel: KernelCounters::default(),
@@ -234,8 +253,14 @@ impl Device {
             });
         };
         self.kernel_counters(); // what the old socket counted since the last reading
-        let rx = map_rx(&self.name, &pair, self.interface, &self.options, self.vnet)
-            .map_err(AttachError::Open)?;
+        let rx = map_rx(
+            &self.name,
+            [pair.rx.as_fd(), pair.doorbell.as_fd()],
+            self.interface,
+            &self.options,
+            self.vnet,
+        )
+        .map_err(AttachError::Open)?;
         self.past = self.rx_counters();
         self.rx = rx;
         self.rx_fd = Arc::new(pair.rx);

@@ -3,11 +3,13 @@
 //! [`Prepared::open`] is the one moment that needs CAP_NET_RAW; give privileges up after it and
 //! before [`Prepared::start`], which makes the threads.
 
+use std::panic::resume_unwind;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use af_packet::{Device, LinkMonitor, Options, RxVersion, Sockets};
+use af_packet::{Device, LinkMonitor, OpenError, Options, RxVersion, Sockets};
 use crossbeam_channel::{Receiver, unbounded};
+use dataplane::IfIndex;
 use ipstack::tcp::TcpConfig;
 
 use crate::capture::folder::CaptureFolder;
@@ -35,6 +37,31 @@ pub struct Prepared {
     access_log: Option<SharedLog>,
 }
 
+/// Makes the rings of all workers at once: the kernel waits before it makes one.
+fn map(
+    sockets: Vec<Sockets>,
+    interface: (&str, IfIndex),
+    options: &Options,
+) -> Result<Vec<Device>, OpenError> {
+    let (name, index) = interface;
+    std::thread::scope(|scope| {
+        let start = |sockets: Sockets| {
+            let make = move || sockets.map(index, options);
+            let thread = std::thread::Builder::new().spawn_scoped(scope, make);
+            thread.map_err(|source| OpenError::Step {
+                interface: name.to_owned(),
+                step: "starting a thread",
+                source,
+            })
+        };
+        let makers: Vec<_> = sockets.into_iter().map(start).collect::<Result<_, _>>()?;
+        makers
+            .into_iter()
+            .map(|maker| maker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
+}
+
 impl Prepared {
     /// Opens all that `config` needs. The interfaces need not exist yet.
     ///
@@ -57,17 +84,14 @@ impl Prepared {
         let mut ports = Vec::new();
         for host in &config.interfaces {
             let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
-            let options = ring_options(host);
-            let mut devices = Vec::new();
-            for _ in 0..host.workers {
-                let sockets = source
-                    .take(&host.name, host.workers > 1)
-                    .map_err(StartError::Rings)?;
-                let device = sockets
-                    .map(plan.port.index, &options)
-                    .map_err(StartError::Rings)?;
-                devices.push(device);
-            }
+            let sockets: Result<Vec<_>, _> = (0..host.workers)
+                .map(|_| source.take(&host.name, host.workers > 1))
+                .collect();
+            let devices = sockets
+                .and_then(|sockets| {
+                    map(sockets, (&host.name, plan.port.index), &ring_options(host))
+                })
+                .map_err(StartError::Rings)?;
             ports.push((plan, devices));
         }
         let monitor = LinkMonitor::new().map_err(StartError::Links)?;

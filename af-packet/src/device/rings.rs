@@ -11,7 +11,7 @@ use crate::error::OpenError;
 use crate::options::{Options, RxVersion};
 use crate::region::{Geometry, Region};
 use crate::ring::{RxRing, TxRing};
-use crate::socket::{self, RxPair, SocketKick};
+use crate::socket::{self, SocketKick};
 use crate::uapi;
 
 /// Octets the kernel leaves free before a frame, beside the 24 its own layout leaves: so that
@@ -64,13 +64,12 @@ fn request(geometry: Geometry, words: usize, retire_ms: u32) -> Vec<u8> {
 
 pub(super) fn map_rx(
     name: &str,
-    pair: &RxPair,
+    [fd, bell]: [BorrowedFd<'_>; 2],
     interface: IfIndex,
     options: &Options,
     vnet: bool,
 ) -> Result<RxRing, OpenError> {
     let geometry = options.rx()?;
-    let fd = pair.rx.as_fd();
     let (version, words) = match options.rx_version {
         RxVersion::V2 => (uapi::VERSION_V2, 4),
         RxVersion::V3 => (uapi::VERSION_V3, 7),
@@ -93,7 +92,6 @@ pub(super) fn map_rx(
     let region = Region::map(fd, geometry.octets())
         .map_err(|source| ring_error(name, geometry.octets(), source))?;
     if options.doorbell() {
-        let bell = pair.doorbell.as_fd();
         let _ = socket::set_number(bell, libc::PACKET_IGNORE_OUTGOING, 1);
         // The smallest buffer the kernel allows: full after a few frames, it costs no clones.
         socket::set_socket(bell, libc::SO_RCVBUF, 0)
