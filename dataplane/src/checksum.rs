@@ -29,12 +29,18 @@ impl Sum {
             let word = u64::from_ne_bytes(*word);
             self.halves += (word & 0xffff_ffff) + (word >> 32);
         }
-        let mut last = [0u8; 8];
-        for (place, octet) in last.iter_mut().zip(rest) {
-            *place = *octet;
+        let (words, rest) = rest.as_chunks::<4>();
+        for word in words {
+            self.halves += u64::from(u32::from_ne_bytes(*word));
         }
-        let last = u64::from_ne_bytes(last);
-        self.halves += (last & 0xffff_ffff) + (last >> 32);
+        // An IPv4 header has no rest.
+        if !rest.is_empty() {
+            let mut last = [0u8; 4];
+            for (place, octet) in last.iter_mut().zip(rest) {
+                *place = *octet;
+            }
+            self.halves += u64::from(u32::from_ne_bytes(last));
+        }
         self
     }
 

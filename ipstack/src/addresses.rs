@@ -1,11 +1,11 @@
 //! Addresses of interfaces, and prefixes.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use dataplane::IfIndex;
+use hashbrown::HashMap;
 
 /// Addresses held at most, one for each interface there can be; more are refused.
 pub const ADDRESSES_MAX: usize = 8192;

@@ -4,10 +4,10 @@
 //! there are connected prefixes and a default gateway. Its keys come from the configuration; its
 //! look-ups, which a peer can choose, cannot change it.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use dataplane::IfIndex;
+use hashbrown::HashMap;
 
 use crate::addresses::{Addresses, Prefix};
 
