@@ -13,6 +13,9 @@ use super::seq::Seq;
 /// Octets that are copied are joined to pieces of this size, so that there are few.
 const PIECE_MAX: usize = 16 * 1024;
 
+/// Room of a new piece at least: a head comes first, and what it is the head of right after it.
+const PIECE_MIN: usize = 512;
+
 #[derive(Debug)]
 enum Piece {
     /// Copied from a writer.
@@ -87,6 +90,7 @@ impl SendQueue {
             return;
         }
         let mut piece = std::mem::take(&mut self.spare);
+        piece.reserve(octets.len().max(PIECE_MIN));
         piece.extend_from_slice(octets);
         self.pieces.push_back(Piece::Own(piece));
     }
