@@ -48,8 +48,8 @@ pub(crate) struct Buffers {
 
 /// A socket in state ESTABLISHED that continues `replay`; `None` when smoltcp refused it, which
 /// its PRNG or its handshake having changed would cause. `spare`: one to make it of, whose buffers
-/// have these sizes and which had nothing queued or in flight: smoltcp's own reset, part of
-/// listening, leaves the number of duplicate acknowledgements alone.
+/// have these sizes and which [is reusable](Socket::is_reusable): smoltcp's own reset, part of
+/// listening, leaves alone what duplicate acknowledgements made it owe.
 ///
 /// # Panics
 /// When the receive buffer is larger than [`RX_BUFFER_MAX`]: a peer could crash smoltcp then.

@@ -21,13 +21,30 @@ pub(crate) enum Received {
 pub(crate) struct Socket {
     pub(super) set: SocketSet<'static>,
     handle: SocketHandle,
+    /// Whether another connection may have it later.
+    reusable: bool,
 }
 
 impl Socket {
     pub(super) fn new(socket: tcp::Socket<'static>) -> Self {
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
-        Self { set, handle }
+        Self {
+            set,
+            handle,
+            reusable: true,
+        }
+    }
+
+    /// The socket was given a duplicate acknowledgement. It may owe a fast retransmission then,
+    /// which smoltcp does not forget when it starts anew.
+    pub(crate) fn had_duplicate(&mut self) {
+        self.reusable = false;
+    }
+
+    /// Whether another connection may have it.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.reusable
     }
 
     #[inline]

@@ -361,7 +361,7 @@ impl Conn {
         let mut spares = self.shared.spares.borrow_mut();
         let least = cost(config.rx_buffer, config.tx_buffer_min);
         if self.buffered == least && spares.len() < SPARES_MAX {
-            spares.extend(self.socket.take());
+            spares.extend(self.socket.take().filter(Socket::is_reusable));
         }
         drop(spares);
         self.drop_socket();

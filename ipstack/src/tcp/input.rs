@@ -408,6 +408,9 @@ fn feed(
     let Some(socket) = conn.socket.as_mut() else {
         return true;
     };
+    if segment.len() == 0 && segment.ack == conn.tcb.una && conn.tcb.una != conn.tcb.snd_max {
+        socket.had_duplicate();
+    }
     let before = (socket.send_queue(), socket.recv_queue(), socket.state());
     let window = socket.recv_window();
     let mut reply = Reply::new();

@@ -187,6 +187,7 @@ impl Core {
                 if flow.attached {
                     self.panicked(index, now, out);
                 } else {
+                    job.conn.borrow_mut().drop_socket();
                     self.shared.count(|c| c.panics += 1);
                 }
             }
@@ -416,6 +417,7 @@ impl Core {
             conn.ack_of_peer(una, window).write(&mut packet);
             let mut reply = super::transmit::Reply::new();
             if let Some(socket) = conn.socket.as_mut() {
+                socket.had_duplicate();
                 self.engine.feed(socket, clock, path, &packet, &mut reply);
             }
         }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes};
 use dataplane::testing::{Harness, Outcome};
 use dataplane::{Checksum, IfIndex, Interface, Interfaces, MacAddr, Offload};
-use futures_io::AsyncRead;
+use futures_io::{AsyncRead, AsyncWrite};
 use proptest::prelude::*;
 
 use super::*;
@@ -35,6 +35,8 @@ pub(crate) struct Script {
     /// Written behind `write` without being copied.
     shared: RefCell<Bytes>,
     close: Cell<bool>,
+    /// Close our direction and keep the stream.
+    half_close: Cell<bool>,
     abort: Cell<bool>,
     panic: Cell<bool>,
     deaf: Cell<bool>,
@@ -104,6 +106,9 @@ impl Script {
         }
         if self.close.get() {
             return self.end(Ok(()));
+        }
+        if self.half_close.get() {
+            let _ = Pin::new(stream).poll_close(cx);
         }
         Poll::Pending
     }
@@ -1122,6 +1127,45 @@ fn buffers_of_those_that_are_gone_are_for_those_that_come() {
     let peer = bed.open(4003);
     bed.send(&peer.segment(ACK, b"mine"));
     assert_eq!(*bed.script.received.borrow(), b"mine");
+}
+
+#[test]
+fn a_socket_that_may_owe_a_retransmission_is_nobody_elses() {
+    let mut bed = Bed::new(plain(true));
+    let mut peer = bed.open(4000);
+    bed.send(&peer.segment(ACK, b"x"));
+    peer.sent(1);
+    let fin = bed.close();
+    assert_eq!((fin.len(), fin[0].flags), (1, FIN | ACK));
+    // Not in order, so that they are no plain acknowledgements; smoltcp counts them all the same.
+    for _ in 0..3 {
+        bed.send(&peer.at(peer.seq.wrapping_add(1), peer.ack, ACK, &[]));
+    }
+    bed.send(&peer.segment(RST, &[]));
+    assert_eq!(bed.states(), []);
+    assert_eq!(bed.tcp.core.borrow().shared.spares.borrow().len(), 0);
+}
+
+#[test]
+fn after_a_panic_in_a_closed_connection_its_socket_is_nobody_elses_either() {
+    let mut bed = Bed::new(plain(true));
+    let mut peer = bed.open(4000);
+    bed.script.deaf.set(true);
+    bed.send(&peer.segment(ACK, b"unread"));
+    peer.sent(6);
+    bed.script.half_close.set(true);
+    bed.script.wake();
+    let fin = bed.run();
+    peer.take(&fin);
+    bed.send(&peer.segment(FIN | ACK, &[]));
+    // The record, and who has not read yet.
+    assert_eq!(bed.states(), [State::TimeWait; 2]);
+    bed.script.panic.set(true);
+    bed.script.wake();
+    bed.run();
+    assert_eq!(bed.counters().panics, 1);
+    assert_eq!(bed.tcp.limits().buffers.0, 0);
+    assert_eq!(bed.tcp.core.borrow().shared.spares.borrow().len(), 0);
 }
 
 #[test]
