@@ -79,24 +79,19 @@ impl Results {
         rows::figure(samples, id)
     }
 
-    /// The median of what one contestant's figure divided by the other's was in each run. Where
-    /// one of them misses a run, their medians are divided.
+    /// The median of what one contestant's figure divided by the other's was, over the runs that
+    /// have both.
     pub fn ratio(&self, [one, other]: [&str; 2], id: &str) -> Option<f64> {
         let of = |name| {
             let found = self.contestants.iter().find(|(its, _)| *its == name);
             found.and_then(|(_, samples)| samples.get(id))
         };
         let (one, other) = (of(one)?, of(other)?);
-        let ratio = if one.len() == other.len() {
-            let ratios: Vec<f64> = one
-                .iter()
-                .zip(other)
-                .map(|(one, other)| one / other)
-                .collect();
-            median(&ratios)?
-        } else {
-            median(one)? / median(other)?
-        };
+        let ratios: Vec<f64> = one
+            .iter()
+            .filter_map(|(run, value)| Some(value / other.get(run)?))
+            .collect();
+        let ratio = median(&ratios)?;
         ratio.is_finite().then_some(ratio)
     }
 }
@@ -202,6 +197,16 @@ fn generators(options: &Options) -> String {
     )
 }
 
+/// Everybody with their place, in the order of their turns in this run.
+fn in_turn<T>(all: &[T], run: u32) -> impl Iterator<Item = (usize, &T)> {
+    let backwards = run.is_multiple_of(2);
+    let last = all.len().saturating_sub(1);
+    (0..all.len()).filter_map(move |at| {
+        let place = if backwards { last - at } else { at };
+        Some((place, all.get(place)?))
+    })
+}
+
 struct Race<'a> {
     options: &'a Options,
     stopped: &'a AtomicBool,
@@ -240,17 +245,14 @@ impl Race<'_> {
         let grounds: BTreeSet<_> = self.options.rows.iter().copied().map(Ground::of).collect();
         for ground in grounds {
             let mut entrants = self.start(ground, run);
-            if run.is_multiple_of(2) {
-                entrants.reverse();
-            }
             self.run_ground(&course, ground, &mut entrants);
         }
     }
 
-    /// Starts everybody who can go on.
+    /// Starts everybody who can go on, in the order of their turns.
     fn start(&mut self, ground: Ground, run: u32) -> Vec<Entrant> {
         let mut entrants = Vec::new();
-        for (place, contestant) in self.options.contestants.iter().enumerate() {
+        for (place, contestant) in in_turn(&self.options.contestants, run) {
             if self.is_stopped() || self.retired.contains(&place) {
                 continue;
             }
@@ -259,11 +261,15 @@ impl Race<'_> {
             match Running::start(contestant, &self.site, options, self.server_cpu) {
                 Ok(running) => {
                     self.note(&running);
-                    entrants.push(Entrant {
+                    let entrant = Entrant {
                         place,
                         name,
                         running,
-                    });
+                    };
+                    if self.reads_memory(ground) {
+                        self.read_memory(run, &entrant, "memory.start");
+                    }
+                    entrants.push(entrant);
                 }
                 Err(error) => {
                     self.fail(format!("{name}: {error}"));
@@ -282,10 +288,6 @@ impl Race<'_> {
     }
 
     fn run_ground(&mut self, course: &Course, ground: Ground, entrants: &mut [Entrant]) {
-        let with_memory = ground == Ground::Good && self.options.rows.contains(&Row::Memory);
-        if with_memory {
-            self.read_memory(course, entrants, "memory.start");
-        }
         let rows = Row::ALL
             .into_iter()
             .filter(|row| self.options.rows.contains(row) && Ground::of(*row) == ground);
@@ -303,8 +305,10 @@ impl Race<'_> {
                 self.retired.insert(entrant.place);
             }
         }
-        if with_memory && !self.is_stopped() {
-            self.read_memory(course, entrants, "memory.load");
+        for entrant in &*entrants {
+            if self.reads_memory(ground) && !self.is_stopped() {
+                self.read_memory(course.run, entrant, "memory.load");
+            }
         }
     }
 
@@ -323,13 +327,14 @@ impl Race<'_> {
         }
     }
 
-    fn read_memory(&mut self, course: &Course, entrants: &[Entrant], id: &'static str) {
-        for entrant in entrants {
-            if !self.retired.contains(&entrant.place) {
-                let findings = course::memory(&entrant.running, id);
-                let (place, name) = (entrant.place, entrant.name);
-                self.take(course.run, place, name, Row::Memory, &findings);
-            }
+    fn reads_memory(&self, ground: Ground) -> bool {
+        ground == Ground::of(Row::Memory) && self.options.rows.contains(&Row::Memory)
+    }
+
+    fn read_memory(&mut self, run: u32, entrant: &Entrant, id: &'static str) {
+        if !self.retired.contains(&entrant.place) {
+            let findings = course::memory(&entrant.running, id);
+            self.take(run, entrant.place, entrant.name, Row::Memory, &findings);
         }
     }
 
@@ -346,7 +351,7 @@ impl Race<'_> {
         }
         (self.tell)(&line);
         if let Some((_, samples)) = self.results.contestants.get_mut(place) {
-            findings.put_into(samples);
+            findings.put_into(samples, run);
         }
         if let Some(failure) = &findings.failure {
             self.fail(format!("{name}, {}, run {run}: {failure}", row.id()));
@@ -359,22 +364,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_are_those_of_the_runs_and_a_missing_run_leaves_the_medians() {
-        let samples = |values: &[f64]| Samples::from([("get1.rate", values.to_vec())]);
+    fn a_ratio_is_of_the_same_run() {
+        let samples = |values: &[(u32, f64)]| {
+            Samples::from([("get1.rate", values.iter().copied().collect())])
+        };
         let mut results = Results {
             contestants: vec![
-                ("one", samples(&[10.0, 30.0, 100.0])),
-                ("other", samples(&[20.0, 15.0, 40.0])),
+                ("one", samples(&[(1, 10.0), (2, 30.0), (3, 100.0)])),
+                ("other", samples(&[(1, 20.0), (2, 15.0), (3, 40.0)])),
             ],
             ..Results::default()
         };
         let ratio = |results: &Results| results.ratio(["one", "other"], "get1.rate");
         assert_eq!(ratio(&results), Some(2.0));
-        results.contestants[1].1 = samples(&[20.0, 40.0]);
-        assert_eq!(ratio(&results), Some(1.0));
-        results.contestants[1].1 = samples(&[0.0, 0.0, 0.0]);
+        results.contestants[0].1 = samples(&[(2, 30.0), (3, 100.0)]);
+        results.contestants[1].1 = samples(&[(1, 20.0), (3, 40.0)]);
+        assert_eq!(ratio(&results), Some(2.5), "only of the third");
+        results.contestants[1].1 = samples(&[(3, 0.0)]);
         assert_eq!(ratio(&results), None);
         assert_eq!(results.ratio(["one", "third"], "get1.rate"), None);
+    }
+
+    #[test]
+    fn whoever_came_first_comes_last_in_the_next_run() {
+        let order = |run| -> Vec<_> { in_turn(&["ours", "nginx"], run).collect() };
+        assert_eq!(order(1), [(0, &"ours"), (1, &"nginx")]);
+        assert_eq!(order(2), [(1, &"nginx"), (0, &"ours")]);
+        assert_eq!(order(3), order(1));
     }
 
     #[test]

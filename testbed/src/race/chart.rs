@@ -154,14 +154,14 @@ fn text(image: &mut String, (x, y): (f64, f64), class: &str, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::race::rows::Samples;
+    use crate::race::rows::samples;
 
     fn results(ours: f64, nginx: f64) -> Results {
         Results {
             machine: "R&D <machine>".into(),
             contestants: vec![
-                (OURS, Samples::from([("get1.rate", vec![ours])])),
-                (YARDSTICK, Samples::from([("get1.rate", vec![nginx])])),
+                (OURS, samples([("get1.rate", vec![ours])])),
+                (YARDSTICK, samples([("get1.rate", vec![nginx])])),
             ],
             ..Results::default()
         }
@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn who_is_ahead_follows_from_what_is_better_in_that_row() {
-        let ours = Samples::from([("get1.rate", vec![2.0]), ("ping.avg", vec![2e-6])]);
-        let nginx = Samples::from([("get1.rate", vec![1.0]), ("ping.avg", vec![1e-6])]);
+        let ours = samples([("get1.rate", vec![2.0]), ("ping.avg", vec![2e-6])]);
+        let nginx = samples([("get1.rate", vec![1.0]), ("ping.avg", vec![1e-6])]);
         let results = Results {
             contestants: vec![(OURS, ours), (YARDSTICK, nginx)],
             ..Results::default()
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn figures_far_below_their_limit_have_short_bars() {
         let results = Results {
-            contestants: vec![(OURS, Samples::from([("idle.cpu", vec![0.05])]))],
+            contestants: vec![(OURS, samples([("idle.cpu", vec![0.05])]))],
             ..Results::default()
         };
         let image = svg(&results);

@@ -340,10 +340,10 @@ impl Findings {
         self.add_some(id, time.map(|time| time.as_secs_f64()));
     }
 
-    /// Adds the figures to `samples`.
-    pub fn put_into(&self, samples: &mut Samples) {
+    /// Adds the figures of `run` to `samples`.
+    pub fn put_into(&self, samples: &mut Samples, run: u32) {
         for (id, value) in &self.figures {
-            samples.entry(id).or_default().push(*value);
+            samples.entry(id).or_default().insert(run, *value);
         }
     }
 }

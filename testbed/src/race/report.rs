@@ -127,7 +127,7 @@ fn metric_json(results: &Results, metric: &Metric) -> Value {
             let median = figure(samples, metric.id);
             object.insert(
                 (*name).to_owned(),
-                json!({"median": median, "samples": all}),
+                json!({"median": median, "samples": all.values().collect::<Vec<_>>()}),
             );
         }
     }
@@ -137,15 +137,15 @@ fn metric_json(results: &Results, metric: &Metric) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::race::rows::Samples;
+    use crate::race::rows::samples;
 
     fn results() -> Results {
-        let ours = Samples::from([
+        let ours = samples([
             ("get1.rate", vec![12_000.0, 9_000.0, 10_000.0]),
             ("idle.cpu", vec![0.0]),
         ]);
-        let nginx = Samples::from([
-            ("get1.rate", vec![20_000.0]),
+        let nginx = samples([
+            ("get1.rate", vec![20_000.0, 20_000.0, 20_000.0]),
             ("idle.cpu", vec![0.0]),
             ("get1.p50", vec![0.000_1]),
         ]);

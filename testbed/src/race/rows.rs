@@ -249,12 +249,20 @@ impl Metric {
     }
 }
 
-/// Measurements, by [`Metric::id`].
-pub type Samples = BTreeMap<&'static str, Vec<f64>>;
+/// Measurements, by [`Metric::id`] and run.
+pub type Samples = BTreeMap<&'static str, BTreeMap<u32, f64>>;
+
+/// Measurements of the first runs.
+#[cfg(test)]
+pub(crate) fn samples<const N: usize>(all: [(&'static str, Vec<f64>); N]) -> Samples {
+    let by_run = |values: Vec<f64>| (1..).zip(values).collect();
+    all.map(|(id, values)| (id, by_run(values))).into()
+}
 
 /// The median of one metric's measurements.
 pub fn figure(samples: &Samples, id: &str) -> Option<f64> {
-    median(samples.get(id)?)
+    let values: Vec<f64> = samples.get(id)?.values().copied().collect();
+    median(&values)
 }
 
 const fn metric(
