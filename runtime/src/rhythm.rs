@@ -78,6 +78,8 @@ pub(crate) struct Rhythm {
 pub(crate) struct Due {
     /// When to ask to be woken.
     pub(crate) wake: Instant,
+    /// When it is there if it is on the beat.
+    at: Instant,
     /// Until when to look.
     pub(crate) until: Instant,
 }
@@ -85,7 +87,7 @@ pub(crate) struct Due {
 impl Due {
     /// Whether there is time for something else at `now`, before the frame is there.
     pub(crate) fn leaves_time(&self, now: Instant) -> bool {
-        now + REACH_MIN < self.until
+        now < self.at
     }
 }
 
@@ -109,9 +111,10 @@ impl Rhythm {
         let wake = at.checked_sub(reach + self.late.min(self.late_max()))?;
         let until = at + reach;
         Some(match self.awake {
-            None => Due { wake, until },
+            None => Due { wake, at, until },
             Some(awake) => Due {
                 wake: wake.min(awake),
+                at,
                 until: until.min(awake + self.interval / AWAKE_PART),
             },
         })
@@ -303,6 +306,17 @@ mod tests {
             rhythm.heard(origin + MS(200 + 17 * misses));
         }
         assert_eq!(misses, u64::from(TRUST_MAX / DISTRUST));
+    }
+
+    #[test]
+    fn there_is_time_for_something_else_until_the_frame_is_due() {
+        for interval in [10u64, 1000] {
+            let (rhythm, origin) = regular(8, interval * 1000);
+            let due = rhythm.due().unwrap();
+            let at = origin + MS(8 * interval);
+            assert!(due.leaves_time(at - US(10)), "{interval} ms");
+            assert!(!due.leaves_time(at + US(10)), "{interval} ms");
+        }
     }
 
     #[test]
