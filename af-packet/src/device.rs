@@ -61,7 +61,8 @@ pub struct Device {
 
 impl Sockets {
     /// Maps the rings. Needs no capability, and no interface: received frames will carry
-    /// `interface`, the caller's own number for it.
+    /// `interface`, the caller's own number for it. A thread is started for the one ring while the
+    /// other is made, and has ended when this returns; where none can be, it goes without.
     ///
     /// # Errors
     /// Options that cannot be, no memory, a kernel without `TPACKET_V3`.

@@ -1,7 +1,7 @@
 //! Gives privileges up once every socket is open.
 //!
 //! CAP_NET_RAW is needed in `socket()` only, so it is held for a moment. Capabilities belong to a
-//! thread, and threads inherit them: call [`give_up`] before the first thread is made.
+//! thread, and threads inherit them: call [`give_up`] while there is no other.
 
 use std::fmt;
 

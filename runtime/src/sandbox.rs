@@ -2,7 +2,7 @@
 //!
 //! [`Sandbox`] collects what has to stay within reach and [`Sandbox::confine`] closes the door. It
 //! belongs after [`privileges::give_up`](crate::privileges::give_up), which sets `no_new_privs`,
-//! and before the first thread. There is no way back, which is the point: who takes over a worker
+//! and to a time without other threads. There is no way back, which is the point: who takes over a worker
 //! by a hostile packet finds no shell to start, no socket to open and no other file to read.
 //!
 //! A call that is not listed kills the process (`SIGSYS`). Landlock is used as far as the kernel

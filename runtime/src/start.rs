@@ -1,7 +1,7 @@
 //! Opening what needs the capability, starting the threads, and the handle that ends them.
 //!
 //! [`Prepared::open`] is the one moment that needs CAP_NET_RAW; give privileges up after it and
-//! before [`Prepared::start`], which makes the threads.
+//! before [`Prepared::start`], which makes the threads that stay.
 
 use std::panic::resume_unwind;
 use std::thread::JoinHandle;
@@ -37,31 +37,6 @@ pub struct Prepared {
     access_log: Option<SharedLog>,
 }
 
-/// Makes the rings of all workers at once: the kernel waits before it makes one.
-fn map(
-    sockets: Vec<Sockets>,
-    interface: (&str, IfIndex),
-    options: &Options,
-) -> Result<Vec<Device>, OpenError> {
-    let (name, index) = interface;
-    std::thread::scope(|scope| {
-        let start = |sockets: Sockets| {
-            let make = move || sockets.map(index, options);
-            let thread = std::thread::Builder::new().spawn_scoped(scope, make);
-            thread.map_err(|source| OpenError::Step {
-                interface: name.to_owned(),
-                step: "starting a thread",
-                source,
-            })
-        };
-        let makers: Vec<_> = sockets.into_iter().map(start).collect::<Result<_, _>>()?;
-        makers
-            .into_iter()
-            .map(|maker| maker.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect()
-    })
-}
-
 impl Prepared {
     /// Opens all that `config` needs. The interfaces need not exist yet.
     ///
@@ -89,7 +64,7 @@ impl Prepared {
                 .collect();
             let devices = sockets
                 .and_then(|sockets| {
-                    map(sockets, (&host.name, plan.port.index), &ring_options(host))
+                    map_all(sockets, (&host.name, plan.port.index), &ring_options(host))
                 })
                 .map_err(StartError::Rings)?;
             ports.push((plan, devices));
@@ -170,6 +145,31 @@ impl Prepared {
             thread: Some(thread),
         })
     }
+}
+
+/// Makes the rings of all workers of an interface at once: the kernel waits before it makes one.
+pub(crate) fn map_all(
+    sockets: Vec<Sockets>,
+    interface: (&str, IfIndex),
+    options: &Options,
+) -> Result<Vec<Device>, OpenError> {
+    let (name, index) = interface;
+    std::thread::scope(|scope| {
+        let start = |sockets: Sockets| {
+            let make = move || sockets.map(index, options);
+            let thread = std::thread::Builder::new().spawn_scoped(scope, make);
+            thread.map_err(|source| OpenError::Step {
+                interface: name.to_owned(),
+                step: "starting a thread",
+                source,
+            })
+        };
+        let makers: Vec<_> = sockets.into_iter().map(start).collect::<Result<_, _>>()?;
+        makers
+            .into_iter()
+            .map(|maker| maker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// How the rings of `host` shall be.

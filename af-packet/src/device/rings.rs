@@ -80,6 +80,8 @@ pub(super) fn map_rx(
     if vnet {
         set(libc::PACKET_VNET_HDR, 1).map_err(step(name, "asking for offloads"))?;
     }
+    // What is too large for the transmit ring goes by this socket.
+    allow_in_flight(fd, options.tx()?);
     // Before 4.20 there is no such option; the walk then skips our own frames.
     let _ = set(libc::PACKET_IGNORE_OUTGOING, 1);
     let retire_ms = u32::try_from(options.retire_timeout.as_millis().clamp(1, 60_000)).unwrap_or(1);
@@ -104,6 +106,12 @@ pub(super) fn map_rx(
     })
 }
 
+/// The socket's buffer counts frames in flight; up to `wmem_max` is granted, and less does no harm.
+fn allow_in_flight(fd: BorrowedFd<'_>, ring: Geometry) {
+    let octets = u32::try_from(ring.octets()).unwrap_or(u32::MAX);
+    let _ = socket::set_socket(fd, libc::SO_SNDBUF, octets);
+}
+
 pub(super) fn map_tx(
     name: &str,
     fd: &Arc<OwnedFd>,
@@ -123,11 +131,7 @@ pub(super) fn map_tx(
         set(libc::PACKET_QDISC_BYPASS, 1)
             .map_err(step(name, "bypassing the queueing discipline"))?;
     }
-    // The buffer counts frames in flight; up to wmem_max is granted, and less does no harm.
-    let buffer = u32::try_from(geometry.octets()).unwrap_or(u32::MAX);
-    for fd in [fd, plain] {
-        let _ = socket::set_socket(fd.as_fd(), libc::SO_SNDBUF, buffer);
-    }
+    allow_in_flight(fd.as_fd(), geometry);
     socket::set_option(fd.as_fd(), libc::PACKET_TX_RING, &request(geometry, 7, 0))
         .map_err(|source| ring_error(name, geometry.octets(), source))?;
     let region = Region::map(fd.as_fd(), geometry.octets())

@@ -71,7 +71,7 @@ pub(super) const COMMON: &[Call] = calls! {
     brk SYS_brk: "memory";
     clock_gettime SYS_clock_gettime: "time, where the vDSO has no answer";
     clock_nanosleep SYS_clock_nanosleep: "short rests of the operators' thread";
-    clone SYS_clone ["threads": [Has(0, THREAD)]]: "loader threads of a new www-root; workers";
+    clone SYS_clone ["threads": [Has(0, THREAD)]]: "loader threads of a new www-root; workers, and who makes their rings";
     clone3 SYS_clone3: "answered with ENOSYS, so that threads are made by clone, whose flags show";
     close SYS_close: "descriptors";
     eventfd2 SYS_eventfd2: "the bell of a new thread";

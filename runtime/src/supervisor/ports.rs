@@ -9,7 +9,7 @@ use crate::config::{Config, HostInterface};
 use crate::error::StartError;
 use crate::event::Event;
 use crate::plan::Plan;
-use crate::start::ring_options;
+use crate::start::{map_all, ring_options};
 use crate::worker::{Control, Listen, WorkerHandle, WorkerSetup};
 
 impl Supervisor {
@@ -112,16 +112,13 @@ impl Supervisor {
         }
         let mut ports = Vec::new();
         for (host, plan) in new {
-            let mut devices = Vec::new();
-            for _ in 0..host.workers {
-                let Some(sockets) = self.reserve.spares.pop() else {
-                    break; // counted above
-                };
-                let device = sockets
-                    .for_interface(&host.name)
-                    .map(plan.port.index, &ring_options(host));
-                devices.push(device.map_err(StartError::Rings)?);
-            }
+            let sockets: Vec<_> = (0..host.workers)
+                .map_while(|_| self.reserve.spares.pop()) // counted above
+                .map(|sockets| sockets.for_interface(&host.name))
+                .collect();
+            let interface = (host.name.as_str(), plan.port.index);
+            let devices = map_all(sockets, interface, &ring_options(host));
+            let devices = devices.map_err(StartError::Rings)?;
             let port = self.start_port(plan.clone(), devices);
             ports.push(port.map_err(StartError::System)?);
         }
