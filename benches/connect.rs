@@ -4,12 +4,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use dataplane_benches::peer::{PORT, Peer, Template, dial};
+use dataplane_benches::peer::{Peer, Template, dial, say};
 use dataplane_benches::site::{REQUEST_HEAD, Site, path_of};
-use dataplane_benches::whole::{Sent, Whole};
-use ipstack::tcp::TcpConfig;
-use runtime::http::HttpService;
-use runtime::timers::Timers;
+use dataplane_benches::whole::Whole;
 
 /// Hosts that connect at once; when all have closed, others do.
 const BATCH: usize = 64;
@@ -29,14 +26,10 @@ struct Visitors {
 
 impl Visitors {
     fn new(site: &Site) -> Self {
-        let whole = Whole::new(TcpConfig::default());
-        let service = HttpService::new(site.server(), Timers::new());
-        let listening = whole.assembly.listen(Ipv4Addr::UNSPECIFIED, PORT, service);
-        listening.unwrap_or_else(|error| unreachable!("{error}"));
         let path = path_of(8);
         let request = format!("GET {path} HTTP/1.1\r\n{REQUEST_HEAD}Connection: close\r\n\r\n");
         let mut visitors = Self {
-            whole,
+            whole: site.worker(),
             ack: Template::new(&[]),
             request: Template::new(request.as_bytes()),
             request_len: request.len(),
@@ -104,20 +97,6 @@ impl Visitors {
         }
         say(&mut self.whole, &peers, &[&self.ack]);
     }
-}
-
-/// Each of `peers` sends `segments`; then it is the worker's turn. What it sent.
-fn say(whole: &mut Whole, peers: &[Peer], segments: &[&Template]) -> Sent {
-    let mut lens = Vec::new();
-    for peer in peers {
-        for segment in segments {
-            lens.push(segment.write(peer, whole.frame(lens.len())));
-        }
-    }
-    whole.now += Duration::from_micros(100);
-    whole.sent = Sent::default();
-    whole.turn(&lens);
-    std::mem::take(&mut whole.sent)
 }
 
 fn connect(c: &mut Criterion) {

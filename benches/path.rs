@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dataplane_benches::BATCHES;
-use dataplane_benches::peer::{PORT, Peer, Template, connect, echo_request, frame, packet};
+use dataplane_benches::peer::{Peer, Template, connect, echo_request, frame, packet};
 use dataplane_benches::site::{REQUEST_HEAD, SIZES, Site, path_of};
 use dataplane_benches::whole::Whole;
 use ipstack::tcp::TcpConfig;
-use runtime::http::HttpService;
-use runtime::timers::Timers;
 
 /// A worker that is pinged by many hosts at once.
 struct Pinged {
@@ -97,10 +95,7 @@ struct Browser {
 
 impl Browser {
     fn new(site: &Site, file: usize) -> Self {
-        let mut whole = Whole::new(TcpConfig::default());
-        let service = HttpService::new(site.server(), Timers::new());
-        let listening = whole.assembly.listen(Ipv4Addr::UNSPECIFIED, PORT, service);
-        listening.unwrap_or_else(|error| unreachable!("{error}"));
+        let mut whole = site.worker();
         let mut peer = Peer::new(Ipv4Addr::new(10, 0, 0, 1), 40_000);
         connect(&mut whole, std::slice::from_mut(&mut peer));
         let request = format!("GET {} HTTP/1.1\r\n{REQUEST_HEAD}\r\n", path_of(file));

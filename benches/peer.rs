@@ -141,14 +141,7 @@ impl Peer {
 /// When one of them gets no answer: then nothing measured later would mean anything.
 pub fn connect(whole: &mut Whole, peers: &mut [Peer]) {
     dial(whole, peers);
-    let ack = Template::new(&[]);
-    let mut lens = Vec::new();
-    for (number, peer) in peers.iter().enumerate() {
-        lens.push(ack.write(peer, whole.frame(number)));
-    }
-    whole.now += Duration::from_micros(100);
-    whole.turn(&lens);
-    whole.sent = Sent::default();
+    say(whole, peers, &[&Template::new(&[])]);
 }
 
 /// The SYNs of `peers`, all of one batch at most, and the answers to them.
@@ -159,13 +152,8 @@ pub fn dial(whole: &mut Whole, peers: &mut [Peer]) {
     // MSS 1,460, window scale 7 and SACK, as Linux asks for.
     let options = [2, 4, 0x05, 0xb4, 3, 3, 7, 4, 2, 1, 1, 1];
     let syn = Template(segment(SYN, &options, &[]));
-    let mut lens = Vec::new();
-    for (number, peer) in peers.iter().enumerate() {
-        lens.push(syn.write(peer, whole.frame(number)));
-    }
     whole.sent.kept = Some(Vec::new());
-    whole.turn(&lens);
-    let answers = whole.sent.kept.take().unwrap_or_default();
+    let answers = say(whole, peers, &[&syn]).kept.unwrap_or_default();
     assert_eq!(answers.len(), peers.len(), "every SYN is answered");
     // The tag is in front of the addresses now.
     let seq_at = TCP + 4 + 4;
@@ -174,6 +162,23 @@ pub fn dial(whole: &mut Whole, peers: &mut [Peer]) {
         peer.ack = u32::from_be_bytes(seq).wrapping_add(1);
         peer.seq = peer.seq.wrapping_add(1);
     }
+}
+
+/// Each of `peers` sends `segments`, all of one batch at most; then it is the worker's turn, 100
+/// microseconds after the last. What it sent.
+///
+/// # Panics
+/// When a batch has no room for them.
+pub fn say(whole: &mut Whole, peers: &[Peer], segments: &[&Template]) -> Sent {
+    let mut lens = Vec::new();
+    for peer in peers {
+        for segment in segments {
+            lens.push(segment.write(peer, whole.frame(lens.len())));
+        }
+    }
+    whole.now += Duration::from_micros(100);
+    whole.turn(&lens);
+    std::mem::take(&mut whole.sent)
 }
 
 /// What [`Answers`] answers with.

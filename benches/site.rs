@@ -1,8 +1,15 @@
 //! A folder of files and the server of it.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use http_static::{Options, Server};
+use ipstack::tcp::TcpConfig;
+use runtime::http::HttpService;
+use runtime::timers::Timers;
+
+use crate::peer::PORT;
+use crate::whole::Whole;
 
 /// Files served, in octets.
 pub const SIZES: [usize; 3] = [8, 1460, 64 << 10];
@@ -45,5 +52,17 @@ impl Site {
         let mut options = Options::new(self.0.path());
         options.limits.requests_per_connection = u32::MAX;
         Server::new(options).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    /// A worker that serves the folder.
+    ///
+    /// # Panics
+    /// When the server cannot be started.
+    pub fn worker(&self) -> Whole {
+        let whole = Whole::new(TcpConfig::default());
+        let service = HttpService::new(self.server(), Timers::new());
+        let listening = whole.assembly.listen(Ipv4Addr::UNSPECIFIED, PORT, service);
+        listening.unwrap_or_else(|error| unreachable!("{error}"));
+        whole
     }
 }
