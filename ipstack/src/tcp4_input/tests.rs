@@ -251,6 +251,11 @@ impl Bed {
         list.into_iter().map(|info| info.state).collect()
     }
 
+    /// Sockets for connections that come or wake up.
+    fn spares(&self) -> usize {
+        self.tcp.core.borrow().shared.spares.borrow().len()
+    }
+
     pub(crate) fn write(&mut self, octets: &[u8]) -> Vec<Seen> {
         self.script.write.borrow_mut().extend(octets);
         self.script.wake();
@@ -908,8 +913,7 @@ fn a_panic_ends_one_connection_and_no_other() {
     let answer = bed.send(&first.segment(ACK, b"boom"));
     assert_eq!(answer[0].flags, RST | ACK);
     assert_eq!((bed.counters().panics, bed.states().len()), (1, 1));
-    let spares = bed.tcp.core.borrow().shared.spares.borrow().len();
-    assert_eq!(spares, 0, "its socket is nobody else's");
+    assert_eq!(bed.spares(), 0, "its socket is nobody else's");
     bed.send(&second.segment(ACK, b"fine"));
     assert_eq!(*bed.script.received.borrow(), b"fine");
 }
@@ -1100,18 +1104,16 @@ fn buffers_of_those_that_sleep_are_for_those_that_wake_up() {
     assert_eq!(bed.script.received.borrow().len(), 12);
     assert_eq!(bed.counters().hibernated, 12);
     assert_eq!(bed.tcp.limits().buffers.0, 0);
-    let spares = || bed.tcp.core.borrow().shared.spares.borrow().len();
-    assert_eq!(spares(), 1, "they took turns");
+    assert_eq!(bed.spares(), 1, "they took turns");
 }
 
 #[test]
 fn buffers_of_those_that_are_gone_are_for_those_that_come() {
     let mut bed = Bed::new(plain(true));
-    let spares = |bed: &Bed| bed.tcp.core.borrow().shared.spares.borrow().len();
     for (port, flags) in [(4000, RST), (4001, RST), (4002, FIN | ACK)] {
         let mut peer = bed.open(port);
         bed.send(&peer.segment(ACK, b"a secret"));
-        assert_eq!(spares(&bed), 0, "{port} has what the one before had");
+        assert_eq!(bed.spares(), 0, "{port} has what the one before had");
         peer.sent(8);
         let mut end = bed.send(&peer.segment(flags, &[]));
         peer.sent(1);
@@ -1121,7 +1123,7 @@ fn buffers_of_those_that_are_gone_are_for_those_that_come() {
             peer.take(&end);
             bed.send(&peer.segment(ACK, &[]));
         }
-        assert_eq!((bed.states(), spares(&bed)), (vec![], 1), "{port}");
+        assert_eq!((bed.states(), bed.spares()), (vec![], 1), "{port}");
     }
     bed.script.received.borrow_mut().clear();
     let peer = bed.open(4003);
@@ -1143,7 +1145,7 @@ fn a_socket_that_may_owe_a_retransmission_is_nobody_elses() {
     }
     bed.send(&peer.segment(RST, &[]));
     assert_eq!(bed.states(), []);
-    assert_eq!(bed.tcp.core.borrow().shared.spares.borrow().len(), 0);
+    assert_eq!(bed.spares(), 0);
 }
 
 #[test]
@@ -1165,7 +1167,7 @@ fn after_a_panic_in_a_closed_connection_its_socket_is_nobody_elses_either() {
     bed.run();
     assert_eq!(bed.counters().panics, 1);
     assert_eq!(bed.tcp.limits().buffers.0, 0);
-    assert_eq!(bed.tcp.core.borrow().shared.spares.borrow().len(), 0);
+    assert_eq!(bed.spares(), 0);
 }
 
 #[test]
@@ -1178,8 +1180,7 @@ fn spare_buffers_are_bounded() {
     }
     bed.pass(S(3));
     assert_eq!(bed.tcp.limits().buffers.0, 0);
-    let core = bed.tcp.core.borrow();
-    assert_eq!(core.shared.spares.borrow().len(), SPARES_MAX);
+    assert_eq!(bed.spares(), SPARES_MAX);
 }
 
 #[test]
