@@ -72,21 +72,19 @@ pub struct Results {
 impl Results {
     /// The median of one metric of one contestant.
     pub fn figure(&self, contestant: &str, id: &str) -> Option<f64> {
-        let (_, samples) = self
-            .contestants
-            .iter()
-            .find(|(name, _)| *name == contestant)?;
-        rows::figure(samples, id)
+        rows::figure(self.samples(contestant)?, id)
+    }
+
+    fn samples(&self, contestant: &str) -> Option<&Samples> {
+        let mut all = self.contestants.iter();
+        let (_, samples) = all.find(|(name, _)| *name == contestant)?;
+        Some(samples)
     }
 
     /// The median of what one contestant's figure divided by the other's was, over the runs that
     /// have both.
     pub fn ratio(&self, [one, other]: [&str; 2], id: &str) -> Option<f64> {
-        let of = |name| {
-            let found = self.contestants.iter().find(|(its, _)| *its == name);
-            found.and_then(|(_, samples)| samples.get(id))
-        };
-        let (one, other) = (of(one)?, of(other)?);
+        let (one, other) = (self.samples(one)?.get(id)?, self.samples(other)?.get(id)?);
         let ratios: Vec<f64> = one
             .iter()
             .filter_map(|(run, value)| Some(value / other.get(run)?))
@@ -198,13 +196,12 @@ fn generators(options: &Options) -> String {
 }
 
 /// Everybody with their place, in the order of their turns in this run.
-fn in_turn<T>(all: &[T], run: u32) -> impl Iterator<Item = (usize, &T)> {
-    let backwards = run.is_multiple_of(2);
-    let last = all.len().saturating_sub(1);
-    (0..all.len()).filter_map(move |at| {
-        let place = if backwards { last - at } else { at };
-        Some((place, all.get(place)?))
-    })
+fn in_turn<T>(all: &[T], run: u32) -> Vec<(usize, &T)> {
+    let mut all: Vec<_> = all.iter().enumerate().collect();
+    if run.is_multiple_of(2) {
+        all.reverse();
+    }
+    all
 }
 
 struct Race<'a> {
@@ -299,14 +296,14 @@ impl Race<'_> {
             }
         }
         for entrant in &*entrants {
+            if self.is_stopped() || self.retired.contains(&entrant.place) {
+                continue;
+            }
             if let Err(error) = &entrant.running.first_answer {
                 let name = entrant.name;
                 self.fail(format!("{name} did not answer a first GET: {error}"));
                 self.retired.insert(entrant.place);
-            }
-        }
-        for entrant in &*entrants {
-            if self.reads_memory(ground) && !self.is_stopped() {
+            } else if self.reads_memory(ground) {
                 self.read_memory(course.run, entrant, "memory.load");
             }
         }
@@ -332,10 +329,8 @@ impl Race<'_> {
     }
 
     fn read_memory(&mut self, run: u32, entrant: &Entrant, id: &'static str) {
-        if !self.retired.contains(&entrant.place) {
-            let findings = course::memory(&entrant.running, id);
-            self.take(run, entrant.place, entrant.name, Row::Memory, &findings);
-        }
+        let findings = course::memory(&entrant.running, id);
+        self.take(run, entrant.place, entrant.name, Row::Memory, &findings);
     }
 
     /// Keeps what a row found, and tells it.
@@ -387,7 +382,7 @@ mod tests {
 
     #[test]
     fn whoever_came_first_comes_last_in_the_next_run() {
-        let order = |run| -> Vec<_> { in_turn(&["ours", "nginx"], run).collect() };
+        let order = |run| in_turn(&["ours", "nginx"], run);
         assert_eq!(order(1), [(0, &"ours"), (1, &"nginx")]);
         assert_eq!(order(2), [(1, &"nginx"), (0, &"ours")]);
         assert_eq!(order(3), order(1));
