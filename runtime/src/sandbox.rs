@@ -2,8 +2,9 @@
 //!
 //! [`Sandbox`] collects what has to stay within reach and [`Sandbox::confine`] closes the door. It
 //! belongs after [`privileges::give_up`](crate::privileges::give_up), which sets `no_new_privs`,
-//! and to a time without other threads. There is no way back, which is the point: who takes over a worker
-//! by a hostile packet finds no shell to start, no socket to open and no other file to read.
+//! and to a time without other threads. There is no way back, which is the point: who takes over
+//! a worker by a hostile packet finds no shell to start, no socket to open and no other file to
+//! read.
 //!
 //! A call that is not listed kills the process (`SIGSYS`). Landlock is used as far as the kernel
 //! has it (5.13 and later; Landlock may be turned off), and [`Confined`] says how far that is.

@@ -59,14 +59,13 @@ impl Prepared {
         let mut ports = Vec::new();
         for host in &config.interfaces {
             let plan = Plan::of(&config, host, &mut numbers).map_err(StartError::Plan)?;
-            let sockets: Result<Vec<_>, _> = (0..host.workers)
+            let sockets = (0..host.workers)
                 .map(|_| source.take(&host.name, host.workers > 1))
-                .collect();
-            let devices = sockets
-                .and_then(|sockets| {
-                    map_all(sockets, (&host.name, plan.port.index), &ring_options(host))
-                })
+                .collect::<Result<_, _>>()
                 .map_err(StartError::Rings)?;
+            let interface = (host.name.as_str(), plan.port.index);
+            let devices = map_all(sockets, interface, &ring_options(host));
+            let devices = devices.map_err(StartError::Rings)?;
             ports.push((plan, devices));
         }
         let monitor = LinkMonitor::new().map_err(StartError::Links)?;
