@@ -39,7 +39,6 @@ const USED_MS: u64 = 64;
 
 /// Something a path can be answered with.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "most entries are files")]
 pub(crate) enum Kind {
     File {
         contents: Arc<Contents>,

@@ -4,9 +4,7 @@
 //! one deadline that matters now; the single sleep is re-armed only when that deadline is earlier
 //! than the sleep, or when the sleep ends before the deadline.
 //!
-//! hyper holds two buffers of 8 KiB for as long as it lives, so it does not outlive the need: it is
-//! made when the first octet comes, let go when the connection has been idle for [`REST_AFTER`],
-//! and made again when more comes.
+//! hyper is lent to the connection while a request is under way; see [`http1`](crate::http1).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,17 +12,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use http::StatusCode;
 use hyper::rt::{Sleep, Timer};
-use hyper::server::conn::http1;
 
 use crate::flow::Flow;
+use crate::http1::Http1;
 use crate::io::Io;
 use crate::local::Local;
-use crate::serve::Serve;
 use crate::server::Shared;
 use crate::stats::add;
 use crate::stream::Stream;
@@ -45,18 +42,16 @@ where
     number: u64,
     drained: bool,
     counted: (u64, u64),
-    /// Octets that had been read when hyper was last let go. It is not let go again before more
-    /// come: what it leaves unread, such as an empty line, makes it again at once.
-    rested: Option<u64>,
 }
 
 enum Phase<S>
 where
     S: Stream + Unpin + 'static,
 {
-    /// Nothing is asked; hyper is made when an octet comes.
-    Resting(Io<S>),
-    Serving(Box<http1::Connection<Io<S>, Serve>>),
+    /// Nothing is asked.
+    Resting(Box<Io<S>>),
+    /// hyper is at it.
+    Serving(Http1<S>),
     Closing(S, Instant),
     Over,
 }
@@ -64,13 +59,6 @@ where
 /// The answer when there is no memory for a request.
 const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
     Retry-After: 1\r\nContent-Length: 0\r\n\r\n";
-
-/// How long nothing has moved before hyper is let go. Making it again costs less than a request;
-/// clients that ask more often than this do not pay it.
-const REST_AFTER: Duration = Duration::from_millis(250);
-
-/// Connections of one thread that may have hyper while idle; beyond, it is let go at once.
-const SERVING_IDLE_MAX: usize = 1024;
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +69,6 @@ enum Limit {
     Wait,
     /// A head is whole.
     Head,
-    /// A request begins soon, or hyper goes.
-    Rest,
     /// A request begins.
     Idle,
     /// The stream closes.
@@ -106,7 +92,7 @@ where
         add(&local.thread.counters.opened, 1);
         let flow = Rc::new(Flow::new(Arc::clone(shared), local, peer, now));
         Self {
-            phase: Phase::Resting(Io::new(stream, Rc::clone(&flow))),
+            phase: Phase::Resting(Box::new(Io::new(stream, Rc::clone(&flow)))),
             flow,
             timer,
             sleep: None,
@@ -115,7 +101,6 @@ where
             number,
             drained: false,
             counted: (0, 0),
-            rested: None,
         }
     }
 
@@ -134,25 +119,36 @@ where
                 self.shut_down();
             }
         }
-        if let Phase::Resting(io) = &mut self.phase {
-            let Poll::Ready(woken) = io.poll_wake(cx) else {
-                return Poll::Pending;
-            };
-            if woken.is_ok() && io.rouse() {
-                self.rouse();
-            } else {
-                self.refuse(cx);
+        loop {
+            if let Phase::Resting(io) = &mut self.phase {
+                let woken = ready!(io.poll_wake(cx));
+                if woken.is_ok() && !io.has_checked() {
+                    // The peer sends no more.
+                    self.close();
+                } else if woken.is_ok() && io.rouse() {
+                    self.serve();
+                } else {
+                    self.refuse(cx);
+                }
             }
-        }
-        if let Phase::Serving(http) = &mut self.phase {
-            let Poll::Ready(result) = http.poll_without_shutdown(cx) else {
-                return Poll::Pending;
+            let Phase::Serving(http1) = &mut self.phase else {
+                break;
             };
-            if result.is_err_and(|error| error.is_parse()) {
-                add(&self.flow.local.thread.counters.malformed, 1);
-                self.flow.refused(StatusCode::BAD_REQUEST);
+            match http1.poll(cx) {
+                Poll::Ready(result) => {
+                    if result.is_err_and(|error| error.is_parse()) {
+                        add(&self.flow.local.thread.counters.malformed, 1);
+                        self.flow.refused(StatusCode::BAD_REQUEST);
+                    }
+                    self.close();
+                }
+                Poll::Pending if http1.is_at_rest() => {
+                    if self.rest() {
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
             }
-            self.close();
         }
         match &mut self.phase {
             // Whether it closed well or not, it is over.
@@ -161,16 +157,10 @@ where
         }
     }
 
-    /// Makes hyper for what has come.
-    fn rouse(&mut self) {
+    /// Takes a hyper for what has come.
+    fn serve(&mut self) {
         if let Phase::Resting(io) = self.leave() {
-            let serve = Serve {
-                flow: Rc::clone(&self.flow),
-            };
-            let http = self.flow.shared.http.serve_connection(io, serve);
-            self.phase = Phase::Serving(Box::new(http));
-            let serving = &self.flow.local.serving;
-            serving.set(serving.get() + 1);
+            self.phase = Phase::Serving(Http1::serving(io));
         }
     }
 
@@ -186,36 +176,42 @@ where
         }
     }
 
-    /// Lets hyper go.
-    fn rest(&mut self) {
-        self.phase = match self.leave() {
-            Phase::Serving(http) => {
-                add(&self.flow.local.thread.counters.rested, 1);
-                self.rested = Some(self.flow.octets_in.get());
-                self.flow.request.take();
-                let parts = http.into_parts();
-                let mut io = parts.io;
-                io.rest(&parts.read_buf);
-                Phase::Resting(io)
-            }
-            phase => phase,
+    /// Gives hyper back. Whether the stream will wake us.
+    fn rest(&mut self) -> bool {
+        let rested = match self.leave() {
+            Phase::Serving(http1) => http1.rest(),
+            _ => None,
         };
+        match rested {
+            Some(io) => {
+                let waits = io.waits();
+                self.phase = Phase::Resting(io);
+                waits
+            }
+            None => false,
+        }
     }
 
     /// Begins to close the stream.
     fn close(&mut self) {
         let now = self.flow.now.get();
-        self.phase = match self.leave() {
-            Phase::Serving(http) => Phase::Closing(http.into_parts().io.into_stream(), now),
-            Phase::Resting(io) => Phase::Closing(io.into_stream(), now),
-            phase => phase,
+        let io = match self.leave() {
+            Phase::Serving(http1) => http1.end(),
+            Phase::Resting(io) => Some(io),
+            phase => {
+                self.phase = phase;
+                return;
+            }
         };
+        if let Some(io) = io {
+            self.phase = Phase::Closing(io.into_stream(), now);
+        }
     }
 
     /// Finishes the request it is in, if any, and closes.
     fn shut_down(&mut self) {
         match &mut self.phase {
-            Phase::Serving(http) => Pin::new(&mut **http).graceful_shutdown(),
+            Phase::Serving(http1) => http1.shut_down(),
             Phase::Resting(_) => self.close(),
             Phase::Closing(..) | Phase::Over => {}
         }
@@ -242,26 +238,13 @@ where
         } else {
             limits.keep_alive
         };
-        let answered = flow.heads.get() == flow.answered.get();
-        let may_rest = answered && self.rested != Some(flow.octets_in.get());
-        if limit > REST_AFTER && may_rest && matches!(self.phase, Phase::Serving(_)) {
-            let crowded = flow.local.serving.get() > SERVING_IDLE_MAX;
-            let patience = if crowded { Duration::ZERO } else { REST_AFTER };
-            return (flow.active.get() + patience, Limit::Rest);
-        }
         (flow.active.get() + limit, Limit::Idle)
     }
 
     /// `limit` has passed. `true` if that ends the connection.
     fn pass(&mut self, limit: Limit) -> bool {
-        if limit != Limit::Rest {
-            add(&self.flow.local.thread.counters.timeouts, 1);
-        }
+        add(&self.flow.local.thread.counters.timeouts, 1);
         match limit {
-            Limit::Rest => {
-                self.rest();
-                false
-            }
             Limit::Wait => {
                 self.flow.wait_until.set(None);
                 self.flow.expired.set(true);
@@ -324,12 +307,7 @@ where
 {
     /// Takes the phase out, for another.
     fn leave(&mut self) -> Phase<S> {
-        let phase = std::mem::replace(&mut self.phase, Phase::Over);
-        if matches!(phase, Phase::Serving(_)) {
-            let serving = &self.flow.local.serving;
-            serving.set(serving.get() - 1);
-        }
-        phase
+        std::mem::replace(&mut self.phase, Phase::Over)
     }
 
     /// Adds what moved since the last time to the thread's counters.

@@ -154,6 +154,16 @@ impl Flow {
         sharing.push(contents.share());
     }
 
+    /// Whether everything that was asked is answered, to its last octet.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.heads.get() == self.answered.get()
+            && matches!(self.course.get(), Course::None)
+            && !self.streaming.get()
+            && self.blocked.get().is_none()
+            && self.wait_until.get().is_none()
+            && self.fault.get().is_none()
+    }
+
     /// Everything is written.
     pub(crate) fn written(&self) {
         self.blocked.set(None);

@@ -12,8 +12,21 @@ pub(crate) const HAND_MAX: usize = 4096;
 /// What each of hyper's two buffers begins with, and makes room for before it reads.
 const HYPER_BUFFER_MIN: usize = 8192;
 
+/// Lines of a head for which hyper keeps memory.
+const LINES_USUAL: usize = 24;
+
 /// hyper itself and a request that waits, rounded up.
 pub(crate) const SERVING: usize = 4096;
+
+/// Octets of a hyper that [has not grown](Footprint::has_grown).
+pub(crate) const SPARE: usize = Footprint {
+    serving: true,
+    head: HAND_MAX,
+    lines: LINES_USUAL,
+    written: HYPER_BUFFER_MIN,
+    streaming: false,
+}
+.octets(0);
 
 /// What a connection has seen so far, which says what it has memory for.
 #[derive(Debug, Default)]
@@ -56,14 +69,23 @@ impl Footprint {
         self.streaming = streaming;
     }
 
+    /// Whether hyper may have taken more memory than it begins with.
+    pub(crate) fn has_grown(&self) -> bool {
+        self.head > HAND_MAX || self.lines > LINES_USUAL || self.written > HYPER_BUFFER_MIN
+    }
+
     /// Octets of memory, `held` of them with heads in part.
-    pub(crate) fn octets(&self, held: usize) -> usize {
+    pub(crate) const fn octets(&self, held: usize) -> usize {
         if !self.serving {
             return held;
         }
         // A buffer grows by doubling, and requests that are being served keep the one before.
         let read = 2 * (HYPER_BUFFER_MIN + self.head + HAND_MAX);
-        let write = HYPER_BUFFER_MIN.max(2 * self.written);
+        let write = if 2 * self.written > HYPER_BUFFER_MIN {
+            2 * self.written
+        } else {
+            HYPER_BUFFER_MIN
+        };
         // `http`'s map holds up to 3/4 of a power of two, and each entry less than 128 octets.
         let lines = 128 * (2 * self.lines).next_power_of_two();
         // Parts that fit no other budget: one that was read, one at hyper, one being sent.

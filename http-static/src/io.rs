@@ -4,6 +4,9 @@
 //! is refused, or not whole in time, is replaced by one without a `Host`, so that nothing could be
 //! served for it, and its number and fault are noted in [`Flow::fault`]; the service answers it
 //! like any other, after all requests before it, and closes. Writes pass through, vectored.
+//!
+//! Empty lines are handed on with the head they precede, or not at all: hyper keeps nothing between
+//! requests.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,13 +24,13 @@ use crate::head::{Fault, Framing, HeadScanner, Scan};
 pub(crate) const READ_MAX: usize = 16 << 10;
 
 /// Empty lines skipped before a request line (RFC 9112, 2.2).
-const EMPTY_LINES_MAX: u32 = 4;
+const EMPTY_LINES_MAX: usize = 4;
 
 /// What the next octet of the stream is.
 #[derive(Debug)]
 enum Next {
-    /// Of a head, after this many empty lines.
-    Head(u32),
+    /// Of a head, or of an empty line in front of it.
+    Head,
     /// Of a body with this many octets to come.
     Body(u64),
     /// Of a chunked body, or whatever follows it; hyper reads it and then closes.
@@ -47,7 +50,14 @@ pub(crate) struct Io<S> {
     held: Vec<u8>,
     /// Octets of `held` that are checked and may be handed on.
     checked: usize,
+    /// Octets that may be handed on and lie in the thread's scratch buffer: until the end of this
+    /// poll.
+    lent: usize,
     end: bool,
+    /// The stream was asked in this poll and will wake us.
+    waits: bool,
+    /// hyper was handed a body.
+    had_body: bool,
     footprint: Footprint,
     /// Octets the stream was told of last.
     told: usize,
@@ -58,11 +68,14 @@ impl<S> Io<S> {
         Self {
             stream,
             flow,
-            next: Next::Head(0),
+            next: Next::Head,
             scanner: HeadScanner::default(),
             held: Vec::new(),
             checked: 0,
+            lent: 0,
             end: false,
+            waits: false,
+            had_body: false,
             footprint: Footprint::default(),
             told: 0,
         }
@@ -76,16 +89,66 @@ impl<S> Io<S> {
         self.stream
     }
 
+    pub(crate) fn flow(&self) -> &Rc<Flow> {
+        &self.flow
+    }
+
     /// hyper has gone; `octets` are what it has read and not used.
     pub(crate) fn rest(&mut self, octets: &[u8])
     where
         S: Stream,
     {
-        self.held.splice(..0, octets.iter().copied());
-        self.checked += octets.len();
+        if !octets.is_empty() {
+            self.held.splice(..0, octets.iter().copied());
+            self.checked += octets.len();
+        }
+        self.had_body = false;
         self.footprint.rest();
         // Less than before, which cannot be refused.
         let _ = self.tell(0);
+    }
+
+    /// Whether every head that came whole was answered to its end, and nothing is left to hand on.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let nothing = self.checked == 0 && self.lent == 0 && !self.end;
+        nothing && matches!(self.next, Next::Head) && self.flow.is_at_rest()
+    }
+
+    /// Whether hyper, once at rest, is as good as new: it has read nothing but heads, and no large
+    /// ones.
+    pub(crate) fn leaves_no_trace(&self) -> bool {
+        !self.had_body && !self.footprint.has_grown()
+    }
+
+    /// Whether there is something for hyper to read.
+    pub(crate) fn has_checked(&self) -> bool {
+        self.checked > 0 || self.lent > 0
+    }
+
+    /// Whether the stream will wake whoever polled.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// hyper is about to be polled.
+    pub(crate) fn begin_poll(&mut self) {
+        self.waits = false;
+    }
+
+    /// hyper was polled: what it has not read is kept, as others may use the scratch buffer now.
+    pub(crate) fn end_poll(&mut self)
+    where
+        S: Stream,
+    {
+        if self.lent > 0 {
+            let scratch = self.flow.local.scratch();
+            let lent = std::mem::take(&mut self.lent);
+            match self.hold(&scratch[..lent]) {
+                Ok(()) => self.checked += lent,
+                Err(_) => self.end = true,
+            }
+            self.flow.local.return_scratch(scratch);
+        }
     }
 
     /// hyper is about to come; whether there is memory for it.
@@ -159,17 +222,12 @@ impl<S> Io<S> {
         while at < octets.len() {
             let rest = &octets[at..];
             match &mut self.next {
-                Next::Head(skipped) => {
-                    if rest.starts_with(b"\r\n") && *skipped < EMPTY_LINES_MAX {
-                        // Handed on: hyper skips them too.
-                        *skipped += 1;
-                        at += 2;
-                        continue;
-                    }
-                    if rest == b"\r" {
+                Next::Head => {
+                    let head = &rest[empty_lines(rest)..];
+                    if head.is_empty() || head == b"\r" {
                         return Ok(at);
                     }
-                    match self.scanner.scan(rest, &self.flow.shared.options.limits) {
+                    match self.scanner.scan(head, &self.flow.shared.options.limits) {
                         Scan::Partial => return Ok(at),
                         Scan::Fault(fault) => return Err((at, fault)),
                         Scan::Complete { len, framing } => {
@@ -177,11 +235,12 @@ impl<S> Io<S> {
                             self.scanner = HeadScanner::default();
                             self.flow.heads.set(self.flow.heads.get().saturating_add(1));
                             self.next = match framing {
-                                Framing::Length(0) => Next::Head(0),
+                                Framing::Length(0) => Next::Head,
                                 Framing::Length(length) => Next::Body(length),
                                 Framing::Chunked => Next::Rest,
                             };
-                            at += len;
+                            self.had_body |= !matches!(self.next, Next::Head);
+                            at += rest.len() - head.len() + len;
                         }
                     }
                 }
@@ -189,7 +248,7 @@ impl<S> Io<S> {
                     let take = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= take as u64;
                     if *left == 0 {
-                        self.next = Next::Head(0);
+                        self.next = Next::Head;
                     }
                     at += take;
                 }
@@ -212,16 +271,23 @@ impl<S> Io<S> {
                 self.refuse(fault);
             }
         }
-        let partial = self.held.len() > self.checked;
+        let partial = self.has_begun();
         let since = self.flow.head_since.get().filter(|_| self.checked == 0);
         self.flow
             .head_since
             .set(partial.then(|| since.unwrap_or_else(|| self.flow.now.get())));
     }
 
+    /// Whether a head is here in part; empty lines are not.
+    fn has_begun(&self) -> bool {
+        let mut rest = self.held[self.checked..].iter();
+        rest.any(|octet| !matches!(octet, b'\r' | b'\n'))
+    }
+
     /// Puts a head that can only be refused in place of the one begun.
     fn refuse(&mut self, fault: Fault) {
-        let is_head = self.held[self.checked..].starts_with(b"HEAD ");
+        let rest = &self.held[self.checked..];
+        let is_head = rest[empty_lines(rest)..].starts_with(b"HEAD ");
         self.held.truncate(self.checked);
         let replacement: &[u8] = if is_head {
             b"HEAD / HTTP/1.1\r\n\r\n"
@@ -239,7 +305,7 @@ impl<S> Io<S> {
     /// The head begun was not whole in time.
     fn time_out(&mut self) {
         self.flow.head_since.set(None);
-        if matches!(self.next, Next::Head(_)) {
+        if matches!(self.next, Next::Head) {
             self.refuse(Fault::Timeout);
         }
     }
@@ -297,45 +363,99 @@ impl<S> Io<S> {
 }
 
 impl<S: Stream + Unpin> Io<S> {
-    /// Ready when there is something for hyper to read: octets, the end, or a head to refuse. An
-    /// error when there is no memory for what has come.
+    /// Ready when there is something for hyper to read, or nothing will be any more. An error when
+    /// there is no memory for what has come.
     pub(crate) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.flow.head_late.take() {
             self.time_out();
         }
-        while self.checked == 0 && !self.end {
-            let mut scratch = self.flow.local.scratch();
-            let room = &mut scratch[..self.read_max()];
-            let read = Pin::new(&mut self.stream).poll_read(cx, room);
-            let mut held = Ok(());
-            if let Poll::Ready(Ok(octets)) = read {
-                let fresh = &scratch[..octets.min(scratch.len())];
-                if fresh.is_empty() {
-                    self.end = true;
-                } else {
-                    self.read_octets(octets);
-                    held = self.hold(fresh);
-                    self.check_held();
-                }
-            }
-            self.flow.local.return_scratch(scratch);
-            held?;
-            match read {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(_)) => {}
-                // It comes again when hyper reads.
-                Poll::Ready(Err(_)) => break,
+        while !self.has_checked() && !self.end {
+            match ready!(self.poll_fresh(cx)) {
+                Fresh::Taken(taken) => taken?,
+                Fresh::Failed(_) => self.end = true,
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn read_octets(&self, octets: usize) {
-        let flow = &self.flow;
-        flow.octets_in
-            .set(flow.octets_in.get().wrapping_add(octets as u64));
-        flow.active.set(flow.now.get());
+    /// Reads from the stream, checks what came, and keeps it: where it was read to if that will do.
+    fn poll_fresh(&mut self, cx: &mut Context<'_>) -> Poll<Fresh> {
+        let mut scratch = self.flow.local.scratch();
+        let room = &mut scratch[..self.read_max()];
+        let read = Pin::new(&mut self.stream).poll_read(cx, room);
+        self.waits = read.is_pending();
+        let fresh = read.map(|read| match read {
+            Ok(octets) => Fresh::Taken(self.take(&scratch[..octets.min(scratch.len())])),
+            Err(error) => Fresh::Failed(error),
+        });
+        self.flow.local.return_scratch(scratch);
+        fresh
     }
+
+    fn take(&mut self, fresh: &[u8]) -> io::Result<()> {
+        if fresh.is_empty() {
+            self.end = true;
+            return Ok(());
+        }
+        let flow = &self.flow;
+        let octets = fresh.len() as u64;
+        flow.octets_in
+            .set(flow.octets_in.get().wrapping_add(octets));
+        flow.active.set(flow.now.get());
+        if !self.held.is_empty() {
+            self.hold(fresh)?;
+            self.check_held();
+            return Ok(());
+        }
+        match self.check(fresh) {
+            // The usual case copies once: what is checked goes straight to hyper.
+            Ok(checked) if checked == fresh.len() && checked <= HAND_MAX => {
+                self.lent = checked;
+                return Ok(());
+            }
+            Ok(checked) => {
+                self.hold(fresh)?;
+                self.checked = checked;
+            }
+            Err((checked, fault)) => {
+                self.hold(fresh)?;
+                self.checked = checked;
+                self.refuse(fault);
+            }
+        }
+        if self.has_begun() {
+            self.flow.head_since.set(Some(self.flow.now.get()));
+        }
+        Ok(())
+    }
+
+    /// Hands on what lies in the scratch buffer.
+    fn hand_on_lent(&mut self, room: &mut ReadBufCursor<'_>) -> io::Result<()> {
+        let scratch = self.flow.local.scratch();
+        let lent = std::mem::take(&mut self.lent);
+        let (now, later) = scratch[..lent].split_at(lent.min(room.remaining()));
+        room.put_slice(now);
+        let mut held = Ok(());
+        if !later.is_empty() {
+            held = self.hold(later);
+            self.checked = later.len();
+        }
+        self.flow.local.return_scratch(scratch);
+        held
+    }
+}
+
+/// What reading brought.
+enum Fresh {
+    /// Something, or the end; kept, if there is memory for it.
+    Taken(io::Result<()>),
+    Failed(io::Error),
+}
+
+/// Octets of empty lines that `octets` begins with, as far as they are skipped.
+fn empty_lines(octets: &[u8]) -> usize {
+    let lines = octets.chunks_exact(2).take(EMPTY_LINES_MAX);
+    2 * lines.take_while(|line| line == b"\r\n").count()
 }
 
 impl<S: Stream + Unpin> Read for Io<S> {
@@ -349,6 +469,10 @@ impl<S: Stream + Unpin> Read for Io<S> {
             if io.flow.head_late.take() {
                 io.time_out();
             }
+            if io.lent > 0 {
+                io.tell(0)?;
+                return Poll::Ready(io.hand_on_lent(&mut room));
+            }
             if io.checked > 0 {
                 io.tell(0)?;
                 io.hand_on(&mut room);
@@ -360,49 +484,10 @@ impl<S: Stream + Unpin> Read for Io<S> {
             if io.end {
                 return Poll::Ready(Ok(()));
             }
-            let mut scratch = io.flow.local.scratch();
-            let most = io.read_max();
-            let read = Pin::new(&mut io.stream).poll_read(cx, &mut scratch[..most]);
-            let Poll::Ready(Ok(octets)) = read else {
-                io.flow.local.return_scratch(scratch);
-                return read.map_ok(|_| ());
-            };
-            let fresh = &scratch[..octets.min(scratch.len())];
-            if fresh.is_empty() {
-                io.end = true;
-            } else {
-                io.read_octets(octets);
-                if io.held.is_empty() {
-                    // The usual case copies once: what is checked goes straight to hyper.
-                    let most = room.remaining().min(HAND_MAX);
-                    match io.check(fresh) {
-                        Ok(checked) if checked == fresh.len() && checked <= most => {
-                            let told = io.tell(0);
-                            if told.is_ok() {
-                                room.put_slice(fresh);
-                            }
-                            io.flow.local.return_scratch(scratch);
-                            return Poll::Ready(told);
-                        }
-                        Ok(checked) => {
-                            io.hold(fresh)?;
-                            io.checked = checked;
-                        }
-                        Err((checked, fault)) => {
-                            io.hold(fresh)?;
-                            io.checked = checked;
-                            io.refuse(fault);
-                        }
-                    }
-                    if io.held.len() > io.checked {
-                        io.flow.head_since.set(Some(io.flow.now.get()));
-                    }
-                } else {
-                    io.hold(fresh)?;
-                    io.check_held();
-                }
+            match ready!(io.poll_fresh(cx)) {
+                Fresh::Taken(taken) => taken?,
+                Fresh::Failed(error) => return Poll::Ready(Err(error)),
             }
-            io.flow.local.return_scratch(scratch);
         }
     }
 }

@@ -73,6 +73,7 @@ mod footprint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+mod http1;
 mod io;
 mod latency;
 mod loader;

@@ -8,6 +8,7 @@ use std::task::Waker;
 
 use crate::cache::{Age, Entry};
 use crate::date::Dates;
+use crate::http1::Spares;
 use crate::io::READ_MAX;
 use crate::server::Shared;
 use crate::stats::Counters;
@@ -55,8 +56,7 @@ pub(crate) struct Local {
     scratch: RefCell<Vec<u8>>,
     connections: Cell<u64>,
     pub(crate) dates: Dates,
-    /// Connections that have hyper.
-    pub(crate) serving: Cell<usize>,
+    pub(crate) spares: Spares,
 }
 
 thread_local! {
@@ -78,7 +78,7 @@ impl Local {
                 scratch: RefCell::default(),
                 connections: Cell::new(0),
                 dates: Dates::default(),
-                serving: Cell::new(0),
+                spares: Spares::default(),
             });
             locals.push((Arc::downgrade(shared), Rc::clone(&local)));
             local

@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::ServeError;
 use crate::cache::{OTHERS_MAX, cost};
 use crate::flow::{Flow, REQUEST_MAX};
+use crate::footprint::SPARE;
+use crate::http1::SPARES_MAX;
+use crate::io::Io;
 use crate::local::HOT_MAX;
 use crate::stats::AccessLog;
 use crate::target::PATH_MAX;
@@ -83,12 +86,14 @@ impl Options {
     }
 
     /// The most memory a server takes for all connections together, in octets: its cache, streamed
-    /// files, answers other than files, and what each of `threads` threads remembers of paths.
+    /// files, answers other than files, and what each of `threads` threads remembers of paths and has
+    /// ready for requests.
     pub fn memory_max(&self, threads: usize) -> usize {
         let others = OTHERS_MAX * cost(PATH_MAX, 0);
         // A path, and its place in a table that is copied when it grows.
         let hot = HOT_MAX * (PATH_MAX + 4 * 64);
-        self.cache_size + self.limits.stream_memory + others + threads * hot
+        let ready = SPARES_MAX * SPARE;
+        self.cache_size + self.limits.stream_memory + others + threads * (hot + ready)
     }
 
     /// The most memory one connection takes besides these and what its stream is told to
@@ -97,7 +102,7 @@ impl Options {
     pub fn connection_memory_max(&self) -> usize {
         // The latest request, its sleep, and places in tables that are copied when they grow.
         const PLACES: usize = 1024;
-        size_of::<Flow>() + REQUEST_MAX + PLACES
+        size_of::<Flow>() + size_of::<Io<[usize; 8]>>() + REQUEST_MAX + PLACES
     }
 
     /// Refuses values the server could not keep.

@@ -39,7 +39,6 @@ pub(crate) struct Rendering {
 #[derive(Clone, Debug)]
 pub(crate) struct FileFields {
     content_type: HeaderValue,
-    content_length: HeaderValue,
     last_modified: HeaderValue,
     pub(crate) etag: HeaderValue,
     /// Seconds since the epoch, as `last_modified` says.
@@ -79,7 +78,6 @@ impl FileFields {
         );
         Self {
             content_type: content_type(path),
-            content_length: HeaderValue::from(stamp.size),
             last_modified: shared(&httpdate::fmt_http_date(date)),
             etag: shared(&etag),
             modified,
@@ -129,10 +127,11 @@ impl Rendering {
     ) -> Response<FileBody> {
         self.describe(&mut headers, fields);
         headers.insert(header::CONTENT_TYPE, fields.content_type.clone());
-        headers.insert(header::CONTENT_LENGTH, fields.content_length.clone());
         let body = if is_head {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(fields.length));
             FileBody::empty()
         } else {
+            // Whose length hyper knows.
             octets.body((0, fields.length))
         };
         response(StatusCode::OK, headers, body)

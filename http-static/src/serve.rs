@@ -18,15 +18,15 @@ use crate::body::FileBody;
 use crate::cache::{Age, Entry, Kind, Lookup, Outcome};
 use crate::conditional::{Verdict, judge};
 use crate::flow::Flow;
+use crate::http1::Seat;
 use crate::loader::Job;
 use crate::respond::{FileFields, Octets, close};
 use crate::stats::add;
 use crate::target::Target;
 
-/// Answers the requests of one connection.
-#[derive(Debug)]
-pub(crate) struct Serve {
-    pub(crate) flow: Rc<Flow>,
+/// Answers the requests of whichever connection has the seat.
+pub(crate) struct Serve<S> {
+    pub(crate) seat: Rc<Seat<S>>,
 }
 
 /// A response, now or later. What was cached is ready without an allocation.
@@ -69,7 +69,10 @@ impl Traits {
             match *name {
                 header::HOST => {
                     traits.hosts += 1;
-                    traits.bad_host |= !value.as_bytes().iter().copied().all(is_host);
+                    traits.bad_host |= !value
+                        .as_bytes()
+                        .iter()
+                        .all(|octet| HOST[usize::from(*octet)]);
                 }
                 header::IF_MATCH
                 | header::IF_NONE_MATCH
@@ -85,17 +88,32 @@ impl Traits {
 }
 
 /// RFC 3986, 3.2.2: a registered name, an address, a port.
-fn is_host(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&octet)
-}
+const HOST: [bool; 256] = {
+    let mut host = [false; 256];
+    let others = b"-._~%!$&'()*+,;=:[]";
+    let mut octet = 0;
+    while octet < 128_u8 {
+        host[octet as usize] = octet.is_ascii_alphanumeric();
+        octet += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        host[others[at] as usize] = true;
+        at += 1;
+    }
+    host
+};
 
-impl Service<Request<Incoming>> for Serve {
+impl<S> Service<Request<Incoming>> for Serve<S> {
     type Response = Response<FileBody>;
     type Error = Infallible;
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        let flow = &self.flow;
+        let Some(flow) = &self.seat.flow() else {
+            // hyper asks for nobody.
+            return Answer::Ready(None);
+        };
         let number = flow.answered.get().saturating_add(1);
         flow.answered.set(number);
         let (mut parts, body) = request.into_parts();

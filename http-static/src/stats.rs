@@ -23,8 +23,8 @@ pub struct Stats {
     pub malformed: u64,
     /// Connections ended because a time limit passed.
     pub timeouts: u64,
-    /// Times an idle connection gave its buffers back.
-    pub rested: u64,
+    /// Times hyper was made; all other requests were served by one used before.
+    pub http1_made: u64,
     /// Octets read from peers.
     pub octets_received: u64,
     /// Octets written to peers.
@@ -117,7 +117,7 @@ pub(crate) struct Counters {
     pub(crate) responses: [AtomicU64; 5],
     pub(crate) malformed: AtomicU64,
     pub(crate) timeouts: AtomicU64,
-    pub(crate) rested: AtomicU64,
+    pub(crate) http1_made: AtomicU64,
     pub(crate) octets_in: AtomicU64,
     pub(crate) octets_out: AtomicU64,
     pub(crate) hits: AtomicU64,
@@ -151,7 +151,7 @@ impl Counters {
         }
         total.malformed += read(&self.malformed);
         total.timeouts += read(&self.timeouts);
-        total.rested += read(&self.rested);
+        total.http1_made += read(&self.http1_made);
         total.octets_received += read(&self.octets_in);
         total.octets_sent += read(&self.octets_out);
         total.cache.hits += read(&self.hits);

@@ -422,73 +422,104 @@ fn draining_ends_idle_connections_and_lets_busy_ones_finish() {
 }
 
 #[test]
-fn an_idle_connection_gives_its_buffers_back_and_goes_on_when_asked() {
+fn one_hyper_serves_all_who_ask_one_after_the_other() {
     let folder = page();
     let server = folder.server();
-    let mut peer = Peer::new(&server);
-    for rests in 0..3 {
-        assert_eq!(server.stats().rested, rests);
-        assert!(!peer.get("/").closes());
-        peer.timer.advance(Duration::from_millis(300));
-        peer.poll();
+    let mut peers: Vec<_> = (0..100).map(|_| Peer::new(&server)).collect();
+    for _ in 0..3 {
+        for peer in &mut peers {
+            assert!(!peer.get("/").closes());
+            assert_eq!(peer.client.kept(), 0);
+        }
     }
-    // What has begun to come is no reason, nor is it lost.
-    peer.client.send(b"GET / HT");
-    peer.poll();
-    peer.timer.advance(Duration::from_millis(300));
-    peer.poll();
-    assert_eq!(server.stats().rested, 3);
-    peer.client.send(b"TP/1.1\r\nHost: a\r\n\r\n");
-    peer.poll_until(|peer| peer.client.receive().starts_with(b"HTTP/1.1 200 "));
-    // The time limits hold for those at rest as well.
-    peer.timer.advance(Duration::from_millis(300));
-    peer.poll();
+    assert_eq!(server.stats().http1_made, 1);
+    // Heads in part have none, and are not lost.
+    for peer in &mut peers {
+        peer.client.send(b"GET / HT");
+        peer.poll();
+        assert!((1..100).contains(&peer.client.kept()));
+    }
+    for peer in &mut peers {
+        peer.client.send(b"TP/1.1\r\nHost: a\r\n\r\n");
+        peer.poll_until(|peer| peer.client.receive().starts_with(b"HTTP/1.1 200 "));
+    }
+    assert_eq!(server.stats().http1_made, 1);
+    // The time limits hold for those that have none as well.
+    let mut peer = peers.remove(0);
     peer.timer.advance(Duration::from_hours(1));
     peer.poll();
     assert!(peer.is_over() && peer.client.is_closed());
-    assert_eq!((server.stats().rested, server.stats().timeouts), (4, 1));
+    assert_eq!(server.stats().timeouts, 1);
 }
 
 #[test]
-fn an_empty_line_is_no_reason_to_make_buffers_again_and_again() {
+fn who_waits_for_its_peer_keeps_its_hyper_and_few_are_kept_afterwards() {
     let folder = page();
     let server = folder.server();
-    let mut peer = Peer::new(&server);
-    for rested in 1..3 {
-        peer.client.send(b"\r\n");
-        peer.poll();
-        for _ in 0..3 {
-            peer.timer.advance(Duration::from_millis(300));
-            peer.poll(); // which would not end
+    let mut peers: Vec<_> = (0..40).map(|_| Peer::new(&server)).collect();
+    peers[0].get("/");
+    for round in [40, 40 + 40 - 16] {
+        for peer in &mut peers {
+            peer.client.set_room(Some(1));
+            peer.client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            peer.poll();
         }
-        assert_eq!(server.stats().rested, rested);
+        for peer in &mut peers {
+            peer.client.set_room(None);
+            assert_eq!(peer.answers(1, false)[0].status, 200);
+        }
+        assert_eq!(server.stats().http1_made, round);
     }
-    assert!(!peer.get("/").closes());
-    // Silence after it ends the connection. hyper, which holds the line, does not think itself
-    // idle, and is given up the second time.
-    peer.client.send(b"\r\n");
-    peer.poll();
-    for over in [false, true] {
-        peer.timer.advance(Duration::from_secs(61));
-        peer.poll();
-        assert_eq!(peer.is_over(), over);
-    }
-    assert!(peer.client.is_closed());
 }
 
 #[test]
-fn among_many_connections_an_idle_one_gives_its_buffers_back_at_once() {
+fn hyper_that_had_a_body_or_a_large_head_is_not_handed_on() {
     let folder = page();
     let server = folder.server();
-    let mut peers: Vec<_> = (0..1030).map(|_| Peer::new(&server)).collect();
-    for peer in &mut peers {
-        assert!(!peer.get("/").closes());
-    }
-    assert_eq!(server.stats().rested, 6);
-    drop(peers);
     let mut peer = Peer::new(&server);
+    let body = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let large = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(5000)
+    );
+    for (asked, status) in [(body, 405), (&large, 200)] {
+        let before = server.stats().http1_made;
+        assert_eq!(peer.get("/").status, 200);
+        assert_eq!(peer.ask(asked).status, status);
+        assert_eq!(peer.get("/").status, 200);
+        assert_eq!(
+            server.stats().http1_made,
+            before + 1 + u64::from(before == 0)
+        );
+    }
+}
+
+#[test]
+fn empty_lines_between_requests_neither_take_a_hyper_nor_count_as_a_head() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    for piece in ["\r", "\n\r", "\n"] {
+        peer.client.send(piece.as_bytes());
+        peer.poll();
+        peer.timer.advance(Duration::from_secs(12));
+        peer.poll();
+    }
+    assert_eq!(server.stats().http1_made, 0);
     assert!(!peer.get("/").closes());
-    assert_eq!(server.stats().rested, 6);
+    assert_eq!(
+        peer.ask("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n").status,
+        200
+    );
+    // Silence after one ends the connection, without a word.
+    peer.timer.advance(Duration::from_secs(61));
+    assert_eq!(peer.rest(), b"");
+    assert!(peer.client.is_closed());
+    // The fifth is one too many.
+    let mut peer = Peer::new(&server);
+    peer.client
+        .send(b"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(peer.rest().starts_with(b"HTTP/1.1 400 "));
 }
 
 #[test]
@@ -508,7 +539,7 @@ fn a_transfer_that_waits_for_the_peer_is_not_idle() {
         got.len() > body.len()
     });
     assert!(got.ends_with(&body));
-    assert_eq!(server.stats().rested, 0);
+    assert_eq!(server.stats().http1_made, 1);
 }
 
 #[test]
@@ -619,6 +650,20 @@ fn requests_wait_for_no_one_else_when_the_peer_vanishes() {
     assert_eq!(Peer::new(&server).get("/").text(), "Welcome\n");
 }
 
+/// Octets kept for a request whose answer nobody takes.
+fn kept_for(peer: &mut Peer, request: &str) -> usize {
+    peer.client.set_room(Some(1));
+    peer.client.send(request.as_bytes());
+    peer.poll_until(|peer| !peer.client.receive().is_empty());
+    let kept = peer.client.kept();
+    peer.client.set_room(None);
+    peer.poll_until(|peer| {
+        peer.client.receive();
+        peer.client.kept() == 0
+    });
+    kept
+}
+
 #[test]
 fn what_a_connection_keeps_is_told_and_given_back() {
     let folder = page();
@@ -631,15 +676,13 @@ fn what_a_connection_keeps_is_told_and_given_back() {
     assert!((16..1000).contains(&partial), "{partial}");
     peer.client.send(b"Host: a\r\n\r\n");
     assert_eq!(peer.answers(1, false)[0].status, 200);
-    let small = peer.client.kept();
+    assert_eq!(peer.client.kept(), 0);
+    let small = kept_for(&mut peer, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!((32 << 10..64 << 10).contains(&small), "{small}");
     let lines = "X: y\r\n".repeat(90) + "Y: " + &"z".repeat(8000);
-    assert_eq!(peer.get_with("/", &lines).status, 200);
-    let large = peer.client.kept();
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n");
+    let large = kept_for(&mut peer, &large);
     assert!(large > small + (32 << 10), "{large}");
-    peer.timer.advance(Duration::from_millis(300));
-    peer.poll();
-    assert_eq!((peer.client.kept(), server.stats().rested), (0, 1));
 }
 
 #[test]
@@ -649,7 +692,7 @@ fn a_file_that_is_streamed_counts_and_answers_nobody_reads_do_not_pile_up() {
     let server = folder.server_with(|options| options.cache_size = 1 << 20);
     let mut peer = Peer::new(&server);
     assert_eq!(peer.get("/").status, 200);
-    let before = peer.client.kept();
+    let before = kept_for(&mut peer, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     peer.client.set_room(Some(1));
     peer.client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
     peer.poll_until(|peer| {
@@ -696,5 +739,94 @@ fn without_memory_a_request_gets_a_503_and_the_connection_ends() {
         "x".repeat(12_000)
     );
     peer.client.send(large.as_bytes());
-    assert_eq!(peer.rest(), b"");
+    assert!(peer.rest().starts_with(b"HTTP/1.1 503 "));
+}
+
+/// What clients may send, well and badly behaved.
+const ASKED: [&str; 14] = [
+    "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /missing HTTP/1.1\r\nHost: a\r\n\r\n",
+    "\r\n",
+    "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=1-2\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\nGET /other HTTP/1.1\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+    "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    "GET / HTTP/1.1\r\n\r\n",
+];
+
+/// Without what differs from second to second.
+fn without_dates(octets: &[u8]) -> String {
+    let text = String::from_utf8_lossy(octets);
+    let lines = text.split_inclusive("\r\n");
+    lines.filter(|line| !line.starts_with("date: ")).collect()
+}
+
+/// A server that has loaded what is asked for.
+fn warm(folder: &Folder) -> http_static::Server {
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    peer.get("/");
+    peer.get("/missing");
+    server
+}
+
+fn everything(peer: &mut Peer) -> String {
+    peer.client.half_close();
+    without_dates(&peer.rest())
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        failure_persistence: None,
+        ..proptest::prelude::ProptestConfig::with_cases(200)
+    })]
+
+    /// Whatever others do in between, cut wherever it is, each connection is answered as if it were
+    /// alone with a hyper of its own.
+    #[test]
+    fn nothing_of_one_connection_reaches_another(
+        asked in proptest::collection::vec(proptest::collection::vec(0..ASKED.len(), 0..6), 2..5),
+        cuts in proptest::collection::vec((0..5_usize, 1..90_usize), 0..60),
+        rooms in proptest::collection::vec(proptest::option::of(1..600_usize), 5),
+    ) {
+        let folder = page();
+        let shared = warm(&folder);
+        let asked: Vec<Vec<u8>> = asked
+            .iter()
+            .map(|asked| asked.iter().flat_map(|number| ASKED[*number].bytes()).collect())
+            .collect();
+        let mut peers: Vec<_> = asked.iter().map(|_| Peer::new(&shared)).collect();
+        for (peer, room) in peers.iter().zip(&rooms) {
+            // Who does not read in between keeps its hyper.
+            peer.client.set_room(*room);
+        }
+        let mut pieces = vec![Vec::new(); asked.len()];
+        let mut sent = vec![0; asked.len()];
+        let ends = cuts.into_iter().map(|(number, len)| (number % asked.len(), len));
+        for (number, len) in ends.chain((0..asked.len()).map(|number| (number, usize::MAX))) {
+            let rest = &asked[number][sent[number]..];
+            let piece = &rest[..len.min(rest.len())];
+            sent[number] += piece.len();
+            pieces[number].push(piece);
+            peers[number].client.send(piece);
+            peers[number].poll();
+        }
+        for ((peer, pieces), room) in peers.iter_mut().zip(pieces).zip(rooms) {
+            let mut alone = Peer::new(&warm(&folder));
+            alone.client.set_room(room);
+            for piece in pieces {
+                alone.client.send(piece);
+                alone.poll();
+            }
+            peer.client.set_room(None);
+            alone.client.set_room(None);
+            proptest::prop_assert_eq!(everything(peer), everything(&mut alone));
+        }
+    }
 }
