@@ -17,7 +17,8 @@ const PIECES_MAX: usize = 64;
 /// first octet says.
 ///
 /// # Panics
-/// When a head ends elsewhere, or is read differently, for being split.
+/// When a head ends elsewhere, or is read differently, for being split; and when it ends elsewhere
+/// for hyper.
 pub fn head(data: &[u8]) {
     let Some((piece, data)) = data.split_first() else {
         return;
@@ -48,6 +49,11 @@ pub fn head(data: &[u8]) {
             "a head ends with an empty line"
         );
         assert!(len <= limits.head_octets + 1, "a head has a bound");
+        // What hyper parses with. It may refuse a head, but not want more of it, or leave some.
+        let mut lines = [httparse::EMPTY_HEADER; 64];
+        let parsed = httparse::Request::new(&mut lines).parse(head);
+        let end = parsed.unwrap_or(httparse::Status::Complete(len));
+        assert_eq!(end, httparse::Status::Complete(len), "a head has one end");
     }
 }
 
