@@ -197,11 +197,20 @@ fn generators(options: &Options) -> String {
 
 /// Everybody with their place, in the order of their turns in this run.
 fn in_turn<T>(all: &[T], run: u32) -> Vec<(usize, &T)> {
-    let mut all: Vec<_> = all.iter().enumerate().collect();
-    if run.is_multiple_of(2) {
-        all.reverse();
+    let places = order(all.len(), run);
+    places
+        .into_iter()
+        .map(|place| (place, &all[place]))
+        .collect()
+}
+
+/// Whoever came first comes last in the next turn.
+fn order(count: usize, turn: u32) -> Vec<usize> {
+    let mut order: Vec<_> = (0..count).collect();
+    if turn.is_multiple_of(2) {
+        order.reverse();
     }
-    all
+    order
 }
 
 struct Race<'a> {
@@ -289,9 +298,16 @@ impl Race<'_> {
             .into_iter()
             .filter(|row| self.options.rows.contains(row) && Ground::of(*row) == ground);
         for row in rows {
-            for entrant in &mut *entrants {
-                if !self.is_stopped() && !self.retired.contains(&entrant.place) {
-                    self.run_row(course, row, entrant);
+            let mut found: Vec<Vec<Findings>> = entrants.iter().map(|_| Vec::new()).collect();
+            for turn in 1..=course.turns(row) {
+                for number in order(entrants.len(), turn) {
+                    found[number].extend(self.run_row(course, row, &mut entrants[number]));
+                }
+            }
+            for (entrant, found) in entrants.iter().zip(&found) {
+                if !found.is_empty() {
+                    let findings = Findings::mean(found);
+                    self.take(course.run, entrant.place, entrant.name, row, &findings);
                 }
             }
         }
@@ -309,19 +325,23 @@ impl Race<'_> {
         }
     }
 
-    fn run_row(&mut self, course: &Course, row: Row, entrant: &mut Entrant) {
+    /// One turn of an entrant, if it takes part.
+    fn run_row(&mut self, course: &Course, row: Row, entrant: &mut Entrant) -> Option<Findings> {
+        if self.is_stopped() || self.retired.contains(&entrant.place) {
+            return None;
+        }
         let (name, running) = (entrant.name, &mut entrant.running);
         let without_http = matches!(row, Row::Start | Row::Ping | Row::Idle);
         if running.first_answer.is_err() && !without_http {
-            return;
+            return None;
         }
         let findings = course.run(row, running);
-        self.take(course.run, entrant.place, name, row, &findings);
         if !running.server.is_running() {
             let said = running.server.stderr_tail(STDERR_LINES);
             self.fail(format!("{name} ended in {}; it said:\n{said}", row.id()));
             self.retired.insert(entrant.place);
         }
+        Some(findings)
     }
 
     fn reads_memory(&self, ground: Ground) -> bool {
@@ -386,6 +406,21 @@ mod tests {
         assert_eq!(order(1), [(0, &"ours"), (1, &"nginx")]);
         assert_eq!(order(2), [(1, &"nginx"), (0, &"ours")]);
         assert_eq!(order(3), order(1));
+    }
+
+    #[test]
+    fn what_turns_found_is_averaged_and_a_failure_of_any_is_kept() {
+        let turn = |figures: &[(&'static str, f64)], failure: Option<&str>| Findings {
+            figures: figures.to_vec(),
+            failure: failure.map(str::to_owned),
+        };
+        let turns = [
+            turn(&[("get1.rate", 10.0), ("get1.p50", 1.0)], None),
+            turn(&[("get1.rate", 30.0)], Some("1 error")),
+        ];
+        let mean = Findings::mean(&turns);
+        assert_eq!(mean.figures, [("get1.rate", 20.0), ("get1.p50", 1.0)]);
+        assert_eq!(mean.failure.as_deref(), Some("1 error"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ struct Args {
     /// Runs, of which the median is told
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(RUNS_MAX)))]
     runs: u32,
-    /// How long each load lasts
+    /// How long each load lasts, in seconds: as many turns
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(SECONDS_MAX)))]
     seconds: u32,
     /// Only this server

@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A lost segment costs up to a few retransmission time-outs.
 const LOSSY_PATIENCE: Duration = Duration::from_secs(15);
 const BIG_FILES: u64 = 3;
+/// How long a turn of a load lasts: what else the machine does meets those who take turns alike.
+const TURN: Duration = Duration::from_secs(1);
 /// Half of the round trip of an impaired wire.
 const DELAY: Duration = Duration::from_millis(15);
 
@@ -47,7 +49,7 @@ pub struct Findings {
 /// How the rows are run.
 #[derive(Debug, Clone)]
 pub struct Course {
-    /// How long each load lasts.
+    /// How long each load lasts, in turns of a second.
     pub seconds: u32,
     /// `wrk`, for the rows it can do.
     pub wrk: Option<PathBuf>,
@@ -101,7 +103,20 @@ pub fn by_wrk(row: Row) -> bool {
 }
 
 impl Course {
-    /// Runs one row.
+    /// Turns that everybody has in `row`.
+    pub fn turns(&self, row: Row) -> u32 {
+        match row {
+            Row::Get1
+            | Row::Get32
+            | Row::Get256
+            | Row::Connect64
+            | Row::Files1m
+            | Row::Files64k => self.seconds,
+            _ => 1,
+        }
+    }
+
+    /// Runs one turn of a row.
     pub fn run(&self, row: Row, running: &Running) -> Findings {
         let mut findings = Findings::default();
         let done = match row {
@@ -112,10 +127,10 @@ impl Course {
             Row::Get32 => self.keep_alive(running, 32, GET32, &mut findings),
             Row::Get256 => self.keep_alive(running, 256, GET256, &mut findings),
             Row::Memory => Self::hold(running, &mut findings),
-            Row::Connect64 => self.connect(running, &mut findings),
+            Row::Connect64 => Self::connect(running, &mut findings),
             Row::File256m => Self::big_file(running, &mut findings),
-            Row::Files1m => self.files(running, MIB_1, FILES1M, &mut findings),
-            Row::Files64k => self.files(running, KIB_64, FILES64K, &mut findings),
+            Row::Files1m => Self::files(running, MIB_1, FILES1M, &mut findings),
+            Row::Files64k => Self::files(running, KIB_64, FILES64K, &mut findings),
             Row::Loss1 => Self::lossy(running, MB_1, 8, "loss1.time", &mut findings),
             Row::Loss01 => Self::lossy(running, MB_10, 4, "loss01.time", &mut findings),
         };
@@ -168,12 +183,12 @@ impl Course {
         findings: &mut Findings,
     ) -> Result<(), String> {
         let Some(program) = &self.wrk else {
-            let load = self.load(INDEX, connections, Reuse::KeepAlive);
+            let load = load_of(INDEX, connections, Reuse::KeepAlive);
             return Self::measure(running, &load, ids, findings);
         };
         let before = vitals::cpu_time(&running.server).map_err(told)?;
         let (client, target) = (running.client(), (ENDPOINT, INDEX.path));
-        let summary = wrk::run(client, program, target, connections, self.time()).map_err(told)?;
+        let summary = wrk::run(client, program, target, connections, TURN).map_err(told)?;
         let after = vitals::cpu_time(&running.server).map_err(told)?;
         if summary.answered == 0 {
             return Err("no request was answered".into());
@@ -188,8 +203,8 @@ impl Course {
         Ok(())
     }
 
-    fn connect(&self, running: &Running, findings: &mut Findings) -> Result<(), String> {
-        let load = self.load(INDEX, 64, Reuse::Close);
+    fn connect(running: &Running, findings: &mut Findings) -> Result<(), String> {
+        let load = load_of(INDEX, 64, Reuse::Close);
         Self::measure(running, &load, CONNECT64, findings)
     }
 
@@ -210,13 +225,12 @@ impl Course {
     }
 
     fn files(
-        &self,
         running: &Running,
         page: Page,
         (rate_id, p99_id): (&'static str, &'static str),
         findings: &mut Findings,
     ) -> Result<(), String> {
-        let load = self.load(page, 16, Reuse::KeepAlive);
+        let load = load_of(page, 16, Reuse::KeepAlive);
         let outcome = answered(running, &load, findings)?;
         findings.add(rate_id, rate(outcome.answered, outcome.elapsed));
         findings.add_time(p99_id, outcome.times.quantile(990));
@@ -264,18 +278,6 @@ impl Course {
         let outcome = answered(running, &load, findings)?;
         findings.add_time(id, outcome.times.quantile(500));
         Ok(())
-    }
-
-    fn time(&self) -> Duration {
-        Duration::from_secs(self.seconds.into())
-    }
-
-    fn load(&self, page: Page, at_once: usize, reuse: Reuse) -> Load<'static> {
-        Load {
-            reuse,
-            until: Until::Elapsed(self.time()),
-            ..fetches(page, at_once, 0, PATIENCE)
-        }
     }
 }
 
@@ -327,7 +329,32 @@ fn told(error: impl Display) -> String {
     error.to_string()
 }
 
+/// A load of one turn.
+fn load_of(page: Page, at_once: usize, reuse: Reuse) -> Load<'static> {
+    Load {
+        reuse,
+        until: Until::Elapsed(TURN),
+        ..fetches(page, at_once, 0, PATIENCE)
+    }
+}
+
 impl Findings {
+    /// The means of what turns found, of each figure in those that have it, and the first failure.
+    pub fn mean(turns: &[Self]) -> Self {
+        let mut all: Vec<(&'static str, Vec<f64>)> = Vec::new();
+        for (id, value) in turns.iter().flat_map(|turn| &turn.figures) {
+            match all.iter_mut().find(|(known, _)| known == id) {
+                Some((_, values)) => values.push(*value),
+                None => all.push((id, vec![*value])),
+            }
+        }
+        let mean = |(id, values): (_, Vec<f64>)| Some((id, mean(&values)?));
+        Self {
+            figures: all.into_iter().filter_map(mean).collect(),
+            failure: turns.iter().find_map(|turn| turn.failure.clone()),
+        }
+    }
+
     fn add(&mut self, id: &'static str, value: f64) {
         self.figures.push((id, value));
     }

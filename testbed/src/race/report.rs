@@ -85,7 +85,7 @@ pub fn circumstances(results: &Results) -> String {
         runs => format!("median of {runs} runs"),
     };
     let (machine, seconds) = (&results.machine, results.seconds);
-    format!("{machine}; {runs}, {seconds} s for each load")
+    format!("{machine}; {runs}, {seconds} s for each load, in turns of 1 s")
 }
 
 /// The results for programs: for each metric its unit, every sample, the medians, the ratio, what
@@ -174,7 +174,7 @@ mod tests {
     fn the_heading_says_where_and_how() {
         assert_eq!(
             heading(&results()),
-            "A processor; median of 3 runs, 2 s for each load; a note"
+            "A processor; median of 3 runs, 2 s for each load, in turns of 1 s; a note"
         );
     }
 
