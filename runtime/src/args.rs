@@ -316,6 +316,9 @@ pub struct Source {
     pub quiet: u8,
 }
 
+/// Where a configuration can come from instead of [`Flags`].
+const FILES: [&str; 3] = ["startup_config", "vpp_config", "config"];
+
 /// One interface, one VLAN, one server, as flags.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
@@ -323,37 +326,37 @@ pub struct Flags {
     #[arg(long, value_name = "NAME", requires = "address", requires = "www_root")]
     pub interface: Option<String>,
     /// VLAN to serve on, 1 to 4094; without it, frames without a tag
-    #[arg(long, value_name = "ID", value_parser = vlan_id, requires = "interface")]
+    #[arg(long, value_name = "ID", value_parser = vlan_id, conflicts_with_all = FILES)]
     pub vlan: Option<u16>,
     /// Our address and the length of its network's prefix; may be given several times
-    #[arg(long, value_name = "ADDRESS/LENGTH", requires = "interface")]
+    #[arg(long, value_name = "ADDRESS/LENGTH", conflicts_with_all = FILES)]
     pub address: Vec<Ipv4Prefix>,
     /// Folder to serve
-    #[arg(long, value_name = "DIR", requires = "interface")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = FILES)]
     pub www_root: Option<String>,
     /// Router for clients on other networks
-    #[arg(long, value_name = "ADDRESS", value_parser = ipv4, requires = "interface")]
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv4, conflicts_with_all = FILES)]
     pub gateway: Option<Ipv4Addr>,
     /// TCP port to serve on [default: 80]
     #[arg(
         long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..),
-        requires = "interface"
+        conflicts_with_all = FILES
     )]
     pub port: Option<u16>,
     /// Memory for file contents, for example 512m [default: 10m]
-    #[arg(long, value_name = "SIZE", requires = "interface")]
+    #[arg(long, value_name = "SIZE", conflicts_with_all = FILES)]
     pub cache_size: Option<ByteSize>,
     /// How long clients may keep a file without asking again, for example 60s [default: 10m]
-    #[arg(long, value_name = "TIME", requires = "interface")]
+    #[arg(long, value_name = "TIME", conflicts_with_all = FILES)]
     pub max_age: Option<Seconds>,
     /// Our Ethernet address [default: the interface's own]
-    #[arg(long, value_name = "MAC", requires = "interface")]
+    #[arg(long, value_name = "MAC", conflicts_with_all = FILES)]
     pub hw_addr: Option<MacAddr>,
     /// Threads that share the interface's flows [default: 1]
-    #[arg(long, value_name = "N", requires = "interface")]
+    #[arg(long, value_name = "N", conflicts_with_all = FILES)]
     pub workers: Option<u16>,
     /// Version of the kernel's receive ring [default: v3 on x86-64, v2 elsewhere]
-    #[arg(long, value_name = "VERSION", requires = "interface")]
+    #[arg(long, value_name = "VERSION", conflicts_with_all = FILES)]
     pub rx_ring: Option<RingVersion>,
 }
 

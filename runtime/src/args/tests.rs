@@ -113,6 +113,14 @@ fn wrong_arguments_are_named_and_exit_with_2() {
             "error: the argument '--config <FILE>' cannot be used with '--startup-config <FILE>'",
         ),
         (
+            "--startup-config b --workers 2",
+            "error: the argument '--startup-config <FILE>' cannot be used with '--workers <N>'",
+        ),
+        (
+            "--www-root / --config a",
+            "error: the argument '--www-root <DIR>' cannot be used with '--config <FILE>'",
+        ),
+        (
             "",
             "error: the following required arguments were not provided:",
         ),
