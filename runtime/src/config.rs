@@ -45,7 +45,7 @@
 //! | `addresses` | none | addresses for frames without a tag, `["192.0.2.1/24"]` |
 //! | `ring.version` | `"v3"` on x86-64, `"v2"` elsewhere | receive ring: `"v3"` or `"v2"` (`TPACKET_V3`, `TPACKET_V2`) |
 //! | `ring.block-size` | 128 KiB; v2: 1 MiB | size of a receive block: a power of two from `"4k"` to `"4m"` |
-//! | `ring.blocks` | 32; v2: 8 | receive blocks, 2-4096 |
+//! | `ring.blocks` | 32; v2: 8; with several workers half | receive blocks of each worker, 2-4096 |
 //! | `ring.tx-slots` | 60 | frames the transmit ring holds, 2-65536 |
 //! | **`[[interface.sub-interface]]`** | | a VLAN of the interface above |
 //! | `id` | needed | its name is `host-NAME.ID` |

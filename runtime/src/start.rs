@@ -171,13 +171,17 @@ pub(crate) fn map_all(
     })
 }
 
-/// How the rings of `host` shall be.
+/// How the rings of each worker of `host` shall be. Several share the flows, and so the memory for
+/// what arrives: half of the usual blocks each, unless the configuration says otherwise.
 pub(crate) fn ring_options(host: &HostInterface) -> Options {
     let mut options = match host.ring.version {
         None => Options::default(),
         Some(RingVersion::V2) => Options::v2(),
         Some(RingVersion::V3) => Options::v3(),
     };
+    if host.workers > 1 {
+        options.rx_blocks /= 2;
+    }
     let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     if let Some(block_size) = host.ring.block_size {
         options.rx_block_len = size(block_size.0);
@@ -252,5 +256,32 @@ impl Drop for Runtime {
         if self.thread.is_some() {
             self.end(Duration::ZERO);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RingOptions;
+
+    #[test]
+    fn several_workers_have_half_the_receive_blocks_each_unless_they_are_told_otherwise() {
+        let blocks = |version, workers, blocks| {
+            let host = HostInterface {
+                workers,
+                ring: RingOptions {
+                    version: Some(version),
+                    blocks,
+                    ..RingOptions::default()
+                },
+                ..HostInterface::new("m")
+            };
+            ring_options(&host).rx_blocks
+        };
+        assert_eq!(blocks(RingVersion::V3, 1, None), 32);
+        assert_eq!(blocks(RingVersion::V3, 2, None), 16);
+        assert_eq!(blocks(RingVersion::V3, 64, None), 16);
+        assert_eq!(blocks(RingVersion::V2, 2, None), 4);
+        assert_eq!(blocks(RingVersion::V3, 2, Some(32)), 32);
     }
 }
