@@ -272,13 +272,17 @@ fn in_user_namespace() -> bool {
 }
 
 /// The server's startup file: the proof of concept's, with the pod's own address.
-pub(crate) fn startup_conf(wiring: &Wiring, www_root: &Path) -> io::Result<String> {
+pub(crate) fn startup_conf(wiring: &Wiring, www_root: &Path, workers: u16) -> io::Result<String> {
+    let queues = match workers {
+        1 => String::new(),
+        several => format!(" num-rx-queues {several}"),
+    };
     let mac = wiring.pod_link().map_err(io::Error::other)?.mac;
     let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
     let (address, prefix_len) = SERVER_ADDRESS;
     let vid = VLAN.vid;
     Ok(format!(
-        "create host-interface name {POD_DEVICE}\n\
+        "create host-interface name {POD_DEVICE}{queues}\n\
          set interface mac address host-{POD_DEVICE} {mac}\n\
          set int state host-{POD_DEVICE} up\n\
          create sub-interfaces host-{POD_DEVICE} {vid}\n\
@@ -304,7 +308,7 @@ impl Files {
         let www = directory.path().join("www");
         fs::create_dir(&www)?;
         fs::write(www.join("index.html"), PAGE)?;
-        let lines = startup_conf(wiring, &www)?;
+        let lines = startup_conf(wiring, &www, 1)?;
         let files = Self { directory, lines };
         fs::write(files.startup(), &files.lines)?;
         Ok(files)

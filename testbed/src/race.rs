@@ -34,6 +34,9 @@ pub const RUNS_MAX: u32 = 100;
 /// Seconds of each load at most.
 pub const SECONDS_MAX: u32 = 60;
 
+/// Workers of our server at most, as many as it takes.
+pub const WORKERS_MAX: u16 = 64;
+
 /// Lines of a server's standard error that are told.
 const STDERR_LINES: usize = 10;
 
@@ -138,6 +141,7 @@ pub fn run(
         })?;
     }
     let mut notes = vec![pinning(client_cpu, server_cpu), generators(options)];
+    notes.extend(team(options));
     notes.extend(
         vitals::congestion_control()
             .map(|name| format!("the kernel's congestion control is {name}")),
@@ -181,6 +185,14 @@ fn pinning(client: Option<usize>, server: Option<usize>) -> String {
         }
         _ => "client and server shared the only CPU".into(),
     }
+}
+
+/// Says so where ours has several workers.
+fn team(options: &Options) -> Option<String> {
+    options.contestants.iter().find_map(|contestant| {
+        let workers = contestant.workers();
+        (workers > 1).then(|| format!("{} has {workers} workers", contestant.name()))
+    })
 }
 
 fn generators(options: &Options) -> String {

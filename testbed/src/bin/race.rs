@@ -19,7 +19,7 @@ use testbed::build;
 use testbed::netns::{enter_user_namespace, may_wire};
 use testbed::race::contestant::{Contestant, find};
 use testbed::race::rows::Row;
-use testbed::race::{Options, RUNS_MAX, SECONDS_MAX, chart, report};
+use testbed::race::{Options, RUNS_MAX, SECONDS_MAX, WORKERS_MAX, chart, report};
 
 /// Descriptors for 10,000 connections, on either side.
 const DESCRIPTORS: u64 = 16_384;
@@ -43,6 +43,9 @@ struct Args {
     /// Only this server
     #[arg(long)]
     only: Option<Only>,
+    /// Workers of our server, which share the one CPU the servers are bound to
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(WORKERS_MAX)))]
+    workers: u16,
     /// Our server's binary [default: built by cargo]
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
@@ -127,8 +130,10 @@ fn race(args: &Args) -> Result<bool, Box<dyn Error>> {
 fn contestants(args: &Args) -> Result<Vec<Contestant>, Box<dyn Error>> {
     let mut contestants = Vec::new();
     if args.only != Some(Only::Nginx) {
-        let server = build::server(args.server.as_deref(), say)?;
-        contestants.push(Contestant::Ours(server));
+        contestants.push(Contestant::Ours {
+            program: build::server(args.server.as_deref(), say)?,
+            workers: args.workers,
+        });
     }
     if args.only != Some(Only::Ours) {
         match find("nginx") {

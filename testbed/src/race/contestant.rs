@@ -31,8 +31,13 @@ const STDERR_LINES: usize = 10;
 /// A server that takes part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contestant {
-    /// Ours: the path of the `dataplane` binary.
-    Ours(PathBuf),
+    /// Ours.
+    Ours {
+        /// The path of the `dataplane` binary.
+        program: PathBuf,
+        /// Its workers.
+        workers: u16,
+    },
     /// The yardstick: nginx on the kernel's stack, in a pod of its own.
     Nginx(PathBuf),
 }
@@ -41,8 +46,16 @@ impl Contestant {
     /// In one word.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Ours(_) => "ours",
+            Self::Ours { .. } => "ours",
             Self::Nginx(_) => "nginx",
+        }
+    }
+
+    /// Threads that serve; nginx is one process.
+    pub fn workers(&self) -> u16 {
+        match self {
+            Self::Ours { workers, .. } => *workers,
+            Self::Nginx(_) => 1,
         }
     }
 }
@@ -82,12 +95,14 @@ impl Running {
             None => wiring.pod(),
         };
         let (command, rights) = match contestant {
-            Contestant::Ours(program) => ours(program, &wiring, site).map_err(told)?,
+            Contestant::Ours { program, workers } => {
+                ours(program, *workers, &wiring, site).map_err(told)?
+            }
             Contestant::Nginx(program) => nginx(program, site).map_err(told)?,
         };
         let start = Instant::now();
         let mut server = pinned(cpu, || Server::start(pod, command, rights)).map_err(told)?;
-        if matches!(contestant, Contestant::Ours(_)) {
+        if matches!(contestant, Contestant::Ours { .. }) {
             // Nobody refuses connections before it is there; what is sent too early is lost, and
             // the client's kernel would ask again a second later.
             server.wait_until_ready(START_MAX).map_err(told)?;
@@ -136,9 +151,14 @@ fn first_answer(client: &Netns, server: &mut Server, start: Instant) -> Result<D
     }
 }
 
-fn ours(program: &Path, wiring: &Wiring, site: &Site) -> io::Result<(Command, Rights)> {
+fn ours(
+    program: &Path,
+    workers: u16,
+    wiring: &Wiring,
+    site: &Site,
+) -> io::Result<(Command, Rights)> {
     let startup = site.path().join("startup.conf");
-    fs::write(&startup, startup_conf(wiring, &site.www_root())?)?;
+    fs::write(&startup, startup_conf(wiring, &site.www_root(), workers)?)?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--startup-config").arg(startup);
     Ok((command, Rights::NetRawOnly { id: SERVER_ID }))
