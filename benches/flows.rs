@@ -11,12 +11,15 @@
 //! when it has nothing to do; as configured by default, which it is depends on how much all of them
 //! have. Like is compared with like: `request-awake/50000` with `request-awake/100`.
 //!
+//! Behind each the least and the most flows are measured in turn, and the ratio of their times told.
+//!
 //! The frames are written while the clock stands still.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use dataplane_benches::compare::{self, Ratio};
 use dataplane_benches::peer::{ANSWER, Answers, PORT, Peer, Template, connect};
 use dataplane_benches::whole::Whole;
 use ipstack::tcp::TcpConfig;
@@ -37,6 +40,10 @@ const ANSWER_LEN: u32 = 8;
 
 /// Answers not acknowledged yet, in flows, when there are enough.
 const LAG_MAX: usize = 512;
+
+/// Batches of one crowd before the other's are measured, and those measured.
+const WARM_UP: usize = 50;
+const MEASURED: usize = 100;
 
 /// Time goes on by this much a batch.
 const STEP: Duration = Duration::from_micros(20);
@@ -137,6 +144,26 @@ impl Crowd {
         self.turn(self.empty.len())
     }
 
+    /// The time a batch took, without what it needs before or after.
+    fn batch(&mut self, kind: Kind) -> Duration {
+        match kind {
+            Kind::OldDuplicate => {
+                let spent = self.duplicate();
+                assert_eq!(self.whole.sent.frames, 0, "nobody answers a duplicate");
+                spent
+            }
+            Kind::Request => {
+                let spent = self.request();
+                self.acknowledge();
+                spent
+            }
+            Kind::PureAck => {
+                self.request();
+                self.acknowledge()
+            }
+        }
+    }
+
     /// A batch of frames of `len` octets, written before: what is timed.
     fn turn(&mut self, len: usize) -> Duration {
         self.whole.now += STEP;
@@ -164,6 +191,26 @@ fn shuffled(count: usize) -> Vec<usize> {
     order
 }
 
+/// What a batch consists of.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    OldDuplicate,
+    Request,
+    PureAck,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::OldDuplicate, Self::Request, Self::PureAck];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::OldDuplicate => "old-duplicate",
+            Self::Request => "request",
+            Self::PureAck => "pure-ack",
+        }
+    }
+}
+
 /// What becomes of the buffers of connections that have nothing to do.
 fn buffers() -> [(&'static str, TcpConfig); 3] {
     let config = TcpConfig {
@@ -185,45 +232,53 @@ fn buffers() -> [(&'static str, TcpConfig); 3] {
 }
 
 fn flows(c: &mut Criterion) {
-    let mut group = c.benchmark_group("ipstack/tcp4-input");
-    group.throughput(Throughput::Elements(BATCH as u64));
-    for ((suffix, config), flows) in buffers()
-        .iter()
-        .flat_map(|config| FLOWS.map(|flows| (config, flows)))
-    {
-        let mut crowd = None;
-        let new = || Crowd::new(flows, config.clone());
-        let id = BenchmarkId::new(format!("old-duplicate{suffix}"), flows);
-        group.bench_function(id, |b| {
-            let crowd = crowd.get_or_insert_with(new);
-            b.iter_custom(|batches| (0..batches).map(|_| crowd.duplicate()).sum());
-            assert_eq!(crowd.whole.sent.frames, 0, "nobody answers a duplicate");
-        });
-        let id = BenchmarkId::new(format!("request{suffix}"), flows);
-        group.bench_function(id, |b| {
-            let crowd = crowd.get_or_insert_with(new);
-            b.iter_custom(|batches| {
-                let request = |_| {
-                    let spent = crowd.request();
-                    crowd.acknowledge();
-                    spent
-                };
-                (0..batches).map(request).sum()
-            });
-        });
-        let id = BenchmarkId::new(format!("pure-ack{suffix}"), flows);
-        group.bench_function(id, |b| {
-            let crowd = crowd.get_or_insert_with(new);
-            b.iter_custom(|batches| {
-                let acknowledge = |_| {
-                    crowd.request();
-                    crowd.acknowledge()
-                };
-                (0..batches).map(acknowledge).sum()
-            });
-        });
+    for (suffix, config) in buffers() {
+        let mut group = c.benchmark_group("ipstack/tcp4-input");
+        group.throughput(Throughput::Elements(BATCH as u64));
+        let mut crowds = FLOWS.map(|_| None);
+        let mut measured = [false; Kind::ALL.len()];
+        for (flows, crowd) in FLOWS.into_iter().zip(&mut crowds) {
+            for (kind, measured) in Kind::ALL.into_iter().zip(&mut measured) {
+                let id = BenchmarkId::new(format!("{}{suffix}", kind.name()), flows);
+                group.bench_function(id, |b| {
+                    let crowd = crowd.get_or_insert_with(|| Crowd::new(flows, config.clone()));
+                    b.iter_custom(|batches| (0..batches).map(|_| crowd.batch(kind)).sum());
+                    *measured = true;
+                });
+            }
+        }
+        group.finish();
+        if let [Some(few), .., Some(many)] = &mut crowds
+            && compare::in_earnest()
+        {
+            for (kind, _) in Kind::ALL
+                .into_iter()
+                .zip(measured)
+                .filter(|(_, done)| *done)
+            {
+                tell(kind, suffix, few, many);
+            }
+        }
     }
-    group.finish();
+}
+
+/// What a batch costs among `many` flows for what it costs among `few`.
+fn tell(kind: Kind, suffix: &str, few: &mut Crowd, many: &mut Crowd) {
+    let ratio = Ratio::of(|| {
+        let [few, many] = [&mut *few, &mut *many].map(|crowd| {
+            // What the other has driven from the caches comes back first.
+            let mut batches =
+                |count: usize| (0..count).map(|_| crowd.batch(kind)).sum::<Duration>();
+            batches(WARM_UP);
+            batches(MEASURED).as_secs_f64()
+        });
+        many / few
+    });
+    ratio.tell([
+        &format!("ipstack/tcp4-input/{}{suffix}", kind.name()),
+        "among 50,000 flows a batch costs",
+        "times what it costs among 100",
+    ]);
 }
 
 criterion_group!(benches, flows);

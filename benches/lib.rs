@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alone;
+pub mod compare;
 pub mod peer;
 pub mod site;
 pub mod whole;

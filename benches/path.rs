@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dataplane_benches::BATCHES;
+use dataplane_benches::compare::{self, Ratio};
 use dataplane_benches::peer::{Peer, Template, connect, echo_request, frame, packet};
 use dataplane_benches::site::{REQUEST_HEAD, SIZES, Site, path_of};
 use dataplane_benches::whole::Whole;
@@ -247,6 +248,9 @@ fn crowd(c: &mut Criterion) {
 /// Frames of a batch.
 const BATCH: usize = 64;
 
+/// Batches of each worker before the other way is measured.
+const MEASURED: u64 = 2000;
+
 /// A worker on a thread of its own: runs as many batches as it is told.
 struct Worker {
     orders: Sender<u64>,
@@ -295,45 +299,26 @@ fn run(workers: &[Worker], batches: u64) -> Duration {
 
 fn workers(c: &mut Criterion) {
     let workers = [Worker::start(0), Worker::start(1)];
+    let mut measured = false;
     let mut group = c.benchmark_group("path/workers");
     for count in [1, 2] {
         group.throughput(Throughput::Elements((count * BATCH) as u64));
         group.bench_function(BenchmarkId::new("ping", count), |b| {
             b.iter_custom(|batches| run(&workers[..count], batches));
+            measured = true;
         });
     }
     group.finish();
-    if std::env::args().any(|argument| argument == "--bench")
-        && !std::env::args().any(|argument| argument == "--test")
-    {
-        compare(&workers);
+    if measured && compare::in_earnest() {
+        let ratio = Ratio::of(|| {
+            let one = run(&workers[..1], MEASURED).as_secs_f64();
+            2.0 * one / run(&workers, MEASURED).as_secs_f64()
+        });
+        ratio.tell(["path/workers", "two move", "times the frames of one"]);
     }
     for worker in workers {
         drop(worker.orders);
         let _ = worker.thread.join(); // it ended in order, or `wait` would have said
-    }
-}
-
-/// Rounds of one worker and of two in turn, so that what else the machine does meets both alike.
-fn compare(workers: &[Worker]) {
-    const ROUNDS: usize = 60;
-    let batches = 2000;
-    let mut ratios: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let one = run(&workers[..1], batches).as_secs_f64();
-            2.0 * one / run(workers, batches).as_secs_f64()
-        })
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    #[expect(clippy::print_stdout, reason = "criterion has no word for it")]
-    {
-        println!(
-            "path/workers: two move {:.2} times the frames of one (median of {ROUNDS} rounds; \
-             middle half {:.2} to {:.2})",
-            ratios[ROUNDS / 2],
-            ratios[ROUNDS / 4],
-            ratios[ROUNDS * 3 / 4]
-        );
     }
 }
 
