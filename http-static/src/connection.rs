@@ -136,9 +136,16 @@ where
             };
             match http1.poll(cx) {
                 Poll::Ready(result) => {
-                    if result.is_err_and(|error| error.is_parse()) {
+                    let malformed = result.as_ref().is_err_and(hyper::Error::is_parse);
+                    if malformed {
                         add(&self.flow.local.thread.counters.malformed, 1);
                         self.flow.refused(StatusCode::BAD_REQUEST);
+                    }
+                    let answered = malformed || result.is_ok();
+                    if answered && self.flow.blocked.get().is_some() {
+                        // hyper is done once it has nothing to read and its last answer is in its
+                        // buffer. Polled again it writes on.
+                        return Poll::Pending;
                     }
                     self.close();
                 }

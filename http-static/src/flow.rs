@@ -20,7 +20,7 @@ use crate::stats::AccessRecord;
 /// (of pipelined requests) are copied.
 const SHARED_MAX: usize = 4;
 
-/// Octets of a request's target kept for messages.
+/// Octets of a request's method and target kept for messages.
 pub(crate) const REQUEST_MAX: usize = 256;
 
 /// Octets from which on sharing is cheaper than copying.
@@ -61,10 +61,13 @@ pub(crate) struct Flow {
     pub(crate) octets_out: Cell<u64>,
     /// How far the request is.
     pub(crate) course: Cell<Course>,
+    /// hyper keeps something of a request that was answered: that it was of HTTP/1.0, or wanted
+    /// another protocol.
+    pub(crate) marked: Cell<bool>,
     /// Part of the response's body is not read yet.
     pub(crate) streaming: Cell<bool>,
-    /// The latest request, for messages, its target cut to [`REQUEST_MAX`] octets. A copy: what
-    /// hyper read it from can be used again.
+    /// The latest request, for messages, cut to [`REQUEST_MAX`] octets. A copy: what hyper read it
+    /// from can be used again.
     pub(crate) request: RefCell<String>,
     /// The request, while there is a log to tell of it.
     asked: RefCell<Option<Box<Asked>>>,
@@ -122,24 +125,25 @@ impl Flow {
             octets_in: Cell::new(0),
             octets_out: Cell::new(0),
             course: Cell::new(Course::None),
+            marked: Cell::new(false),
             streaming: Cell::new(false),
             asked: RefCell::default(),
             request: RefCell::default(),
         }
     }
 
-    /// Keeps what was asked, for messages.
+    /// Keeps what was asked, for messages, as far as there is room.
     pub(crate) fn remember(&self, parts: &Parts) {
+        let target = parts.uri.path_and_query();
+        let target = target.map_or("", |target| target.as_str());
         let mut request = self.request.borrow_mut();
         request.clear();
-        request.push_str(parts.method.as_str());
-        request.push(' ');
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("", |target| target.as_str());
-        let cut = target.floor_char_boundary(REQUEST_MAX);
-        request.push_str(target.get(..cut).unwrap_or_default());
+        for part in [parts.method.as_str(), " ", target] {
+            let room = REQUEST_MAX.saturating_sub(request.len());
+            let part = &part[..part.floor_char_boundary(room)];
+            request.reserve_exact(part.len());
+            request.push_str(part);
+        }
     }
 
     /// `contents` will be written soon: the stream may keep it instead of a copy.

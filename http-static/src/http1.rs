@@ -7,12 +7,14 @@
 //! that serves thousands of connections has one hyper.
 //!
 //! # Nothing of one connection is left for the next
-//! hyper between two requests differs from a new one only in octets it has read and not used.
-//! There are none: [`Io`] hands it whole heads, and what [`HeadScanner`](crate::head::HeadScanner)
-//! takes for the end of a head is the first empty line, which ends it for hyper, too (`http_head`
-//! fuzzes this); a connection leaves its seat to another only when each of those heads became a
-//! request, none had a body, and the last was answered to its end. After anything else hyper is
-//! taken apart, or goes with the connection.
+//! hyper between two requests differs from a new one in octets it has read and not used. There are
+//! none: [`Io`] hands it whole heads, and what [`HeadScanner`](crate::head::HeadScanner) takes for
+//! the end of a head is the first empty line, which ends it for hyper, too (`http_head` fuzzes
+//! this); a connection leaves its seat to another only when each of those heads became a request,
+//! none had a body, and the last was answered to its end. It also remembers the version of the last
+//! head, which a 400 of its own is written in, and that another protocol was asked for: only after
+//! HTTP/1.1 without `Upgrade` is it lent on. After anything else hyper is taken apart, or goes with
+//! the connection.
 
 use std::any::Any;
 use std::cell::RefCell;

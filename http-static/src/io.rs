@@ -103,6 +103,7 @@ impl<S> Io<S> {
             self.checked += octets.len();
         }
         self.had_body = false;
+        self.flow.marked.set(false);
         self.footprint.rest();
         // Less than before, which cannot be refused.
         let _ = self.tell(0);
@@ -114,10 +115,10 @@ impl<S> Io<S> {
         nothing && matches!(self.next, Next::Head) && self.flow.is_at_rest()
     }
 
-    /// Whether hyper, once at rest, is as good as new: it has read nothing but heads, and no large
-    /// ones.
+    /// Whether hyper, once at rest, is as good as new: it has read nothing but heads, no large
+    /// ones, and none it remembers.
     pub(crate) fn leaves_no_trace(&self) -> bool {
-        !self.had_body && !self.footprint.has_grown()
+        !self.had_body && !self.flow.marked.get() && !self.footprint.has_grown()
     }
 
     /// Whether there is something for hyper to read.
@@ -224,7 +225,7 @@ impl<S> Io<S> {
             match &mut self.next {
                 Next::Head => {
                     let head = &rest[empty_lines(rest)..];
-                    if head.is_empty() || head == b"\r" {
+                    if !begins(head) {
                         return Ok(at);
                     }
                     match self.scanner.scan(head, &self.flow.shared.options.limits) {
@@ -280,8 +281,8 @@ impl<S> Io<S> {
 
     /// Whether a head is here in part; empty lines are not.
     fn has_begun(&self) -> bool {
-        let mut rest = self.held[self.checked..].iter();
-        rest.any(|octet| !matches!(octet, b'\r' | b'\n'))
+        let rest = &self.held[self.checked..];
+        begins(&rest[empty_lines(rest)..])
     }
 
     /// Puts a head that can only be refused in place of the one begun.
@@ -456,6 +457,11 @@ enum Fresh {
 fn empty_lines(octets: &[u8]) -> usize {
     let lines = octets.chunks_exact(2).take(EMPTY_LINES_MAX);
     2 * lines.take_while(|line| line == b"\r\n").count()
+}
+
+/// Whether what follows empty lines is of a head, and not of one more of them.
+fn begins(head: &[u8]) -> bool {
+    !matches!(head, b"" | b"\r")
 }
 
 impl<S: Stream + Unpin> Read for Io<S> {

@@ -53,7 +53,7 @@
 //! | 413, closes | body too large | `serve` |
 //! | 414, 431, closes | target too long; head too large or too many lines | `head` |
 //! | 501 | unknown methods; closes: codings other than `chunked` | `serve`, `head` |
-//! | 503 | too many loads, or none in time | `serve` |
+//! | 503 | too many loads, or none in time; closes: no memory for the request | `serve`, `connection` |
 //! | 505, closes | versions other than 1.0 and 1.1 | `head` |
 //!
 //! hyper's own 400 has an empty body and no `Server`. A request with a chunked body is answered

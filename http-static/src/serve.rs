@@ -119,6 +119,12 @@ impl<S> Service<Request<Incoming>> for Serve<S> {
         let (mut parts, body) = request.into_parts();
         flow.begin(&parts);
         flow.remember(&parts);
+        if parts.version != Version::HTTP_11
+            || parts.method == Method::CONNECT
+            || parts.headers.contains_key(header::UPGRADE)
+        {
+            flow.marked.set(true);
+        }
         if let Some((_, fault)) = flow.fault.get().filter(|(at, _)| *at == number) {
             return flow.refuse_head(&parts, fault.status());
         }

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Folder, Peer};
+use common::{Answer, Folder, Peer};
 
 fn page() -> Folder {
     let folder = Folder::new();
@@ -240,9 +240,9 @@ fn doubtful_framing_is_refused_and_the_connection_closed() {
         peer.client
             .send(format!("{before}{head}{before}").as_bytes());
         let received = peer.rest();
-        let (first, len) = common::Answer::parse(&received, false).unwrap();
+        let (first, len) = Answer::parse(&received, false).unwrap();
         assert_eq!(first.status, 200, "{head:?}");
-        let (second, rest) = common::Answer::parse(&received[len..], false).unwrap();
+        let (second, rest) = Answer::parse(&received[len..], false).unwrap();
         assert_eq!(second.status, *status, "{head:?}");
         assert!(second.closes(), "{head:?}");
         assert_eq!(len + rest, received.len(), "{head:?}");
@@ -329,6 +329,16 @@ fn slow_heads_get_a_408_and_silent_connections_nothing() {
     assert_eq!((answer.status, answer.closes()), (408, true));
     assert!(peer.is_over());
 
+    // So is a line end that never comes.
+    let mut peer = Peer::new(&server);
+    for _ in 0..2 {
+        peer.timer.advance(Duration::from_secs(9));
+        peer.client.send(b"\r");
+        peer.poll();
+    }
+    peer.timer.advance(Duration::from_secs(10));
+    assert_eq!(peer.answers(1, false)[0].status, 408);
+
     let mut peer = Peer::new(&server);
     peer.timer.advance(Duration::from_secs(9));
     peer.poll();
@@ -345,7 +355,7 @@ fn slow_heads_get_a_408_and_silent_connections_nothing() {
     assert!(!peer.is_over());
     peer.timer.advance(Duration::from_secs(1));
     assert!(peer.rest().is_empty());
-    assert_eq!(server.stats().timeouts, 3);
+    assert_eq!(server.stats().timeouts, 4);
 
     let mut peer = Peer::new(&server);
     peer.client
@@ -492,6 +502,93 @@ fn hyper_that_had_a_body_or_a_large_head_is_not_handed_on() {
             before + 1 + u64::from(before == 0)
         );
     }
+}
+
+#[test]
+fn what_hyper_remembers_of_a_request_is_not_for_others() {
+    let folder = page();
+    let server = folder.server();
+    for asked in [
+        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ] {
+        let mut first = Peer::new(&server);
+        assert_eq!(first.ask(asked).status, 200);
+        assert!(!first.is_over());
+        let mut peer = Peer::new(&server);
+        let refused = peer.ask("GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n");
+        assert_eq!((refused.status, &*refused.version), (400, "HTTP/1.1"));
+        assert!(refused.closes());
+    }
+}
+
+#[test]
+fn answers_are_whole_also_when_hyper_reads_no_more() {
+    let folder = page();
+    let large: Vec<u8> = (0..100_000_u32).map(|at| (at % 251) as u8).collect();
+    let streamed = large.repeat(30);
+    folder.write("large", &large).write("streamed", &streamed);
+    let server = folder.server_with(|options| options.cache_size = 1 << 20);
+    Peer::new(&server).get("/large");
+    let never = "Expect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    for (asked, body, then) in [
+        (
+            format!("GET /large HTTP/1.1\r\nHost: a\r\n{never}"),
+            &large,
+            None,
+        ),
+        (
+            format!("GET /streamed HTTP/1.1\r\nHost: a\r\n{never}"),
+            &streamed,
+            None,
+        ),
+        (
+            "GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nBad Name: x\r\n\r\n".into(),
+            &large,
+            Some(400),
+        ),
+        (
+            "GET /large HTTP/1.1\r\nHost: a\r\n\r\n\
+             POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n"
+                .into(),
+            &large,
+            Some(413),
+        ),
+    ] {
+        let mut peer = Peer::new(&server);
+        peer.client.set_room(Some(14_000));
+        peer.client.send(asked.as_bytes());
+        let received = peer.rest();
+        let (answer, len) = Answer::parse(&received, false).expect("a whole answer");
+        assert_eq!(answer.status, 200);
+        assert!(answer.body == *body, "{asked}");
+        let rest = Answer::parse(&received[len..], false);
+        assert_eq!(rest.map(|(answer, _)| answer.status), then, "{asked}");
+    }
+    // Who takes nothing of it is given up all the same.
+    let mut peer = Peer::new(&server);
+    peer.client.set_room(Some(14_000));
+    peer.client
+        .send(format!("GET /large HTTP/1.1\r\nHost: a\r\n{never}").as_bytes());
+    peer.poll_until(|peer| peer.client.kept() > 0);
+    peer.timer.advance(Duration::from_secs(20));
+    peer.poll();
+    assert!(peer.is_over());
+}
+
+#[test]
+fn little_is_remembered_of_a_request_however_long_it_is() {
+    let folder = page();
+    let server = folder.server();
+    let mut peer = Peer::new(&server);
+    assert_eq!(peer.get("/missing").status, 404);
+    assert_eq!(peer.request(), "GET /missing");
+    let (method, target) = ("A".repeat(8000), "a".repeat(8000));
+    let asked = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(peer.ask(asked).status, 501);
+    assert_eq!(peer.request(), &method[..256]);
+    assert_eq!(peer.get(&format!("/{target}")).status, 404);
+    assert_eq!(peer.request(), format!("GET /{}", &target[..251]));
 }
 
 #[test]
@@ -717,7 +814,7 @@ fn without_memory_a_request_gets_a_503_and_the_connection_ends() {
     peer.client.set_keep(Some(10_000));
     peer.client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let rest = peer.rest();
-    let (answer, _) = common::Answer::parse(&rest, false).unwrap();
+    let (answer, _) = Answer::parse(&rest, false).unwrap();
     assert_eq!(
         (answer.status, answer.line("Connection")),
         (503, Some("close"))
@@ -743,7 +840,7 @@ fn without_memory_a_request_gets_a_503_and_the_connection_ends() {
 }
 
 /// What clients may send, well and badly behaved.
-const ASKED: [&str; 14] = [
+const ASKED: [&str; 17] = [
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -758,6 +855,9 @@ const ASKED: [&str; 14] = [
     "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
 ];
 
 /// Without what differs from second to second.

@@ -103,6 +103,14 @@ impl Peer {
         }
     }
 
+    /// What the server says it was asked last.
+    pub fn request(&self) -> String {
+        let connection = self.connection.as_ref();
+        connection
+            .and_then(|connection| connection.request())
+            .unwrap_or_default()
+    }
+
     pub fn is_over(&self) -> bool {
         self.connection.is_none()
     }
