@@ -310,6 +310,9 @@ impl Race<'_> {
             .into_iter()
             .filter(|row| self.options.rows.contains(row) && Ground::of(*row) == ground);
         for row in rows {
+            if self.is_stopped() {
+                break;
+            }
             let mut found: Vec<Vec<Findings>> = entrants.iter().map(|_| Vec::new()).collect();
             for turn in 1..=course.turns(row) {
                 for number in order(entrants.len(), turn) {
@@ -318,7 +321,7 @@ impl Race<'_> {
             }
             for (entrant, found) in entrants.iter().zip(&found) {
                 if !found.is_empty() {
-                    let findings = Findings::mean(found);
+                    let findings = Findings::of_turns(found);
                     self.take(course.run, entrant.place, entrant.name, row, &findings);
                 }
             }
@@ -339,7 +342,7 @@ impl Race<'_> {
 
     /// One turn of an entrant, if it takes part.
     fn run_row(&mut self, course: &Course, row: Row, entrant: &mut Entrant) -> Option<Findings> {
-        if self.is_stopped() || self.retired.contains(&entrant.place) {
+        if self.retired.contains(&entrant.place) {
             return None;
         }
         let (name, running) = (entrant.name, &mut entrant.running);
@@ -418,21 +421,6 @@ mod tests {
         assert_eq!(order(1), [(0, &"ours"), (1, &"nginx")]);
         assert_eq!(order(2), [(1, &"nginx"), (0, &"ours")]);
         assert_eq!(order(3), order(1));
-    }
-
-    #[test]
-    fn what_turns_found_is_averaged_and_a_failure_of_any_is_kept() {
-        let turn = |figures: &[(&'static str, f64)], failure: Option<&str>| Findings {
-            figures: figures.to_vec(),
-            failure: failure.map(str::to_owned),
-        };
-        let turns = [
-            turn(&[("get1.rate", 10.0), ("get1.p50", 1.0)], None),
-            turn(&[("get1.rate", 30.0)], Some("1 error")),
-        ];
-        let mean = Findings::mean(&turns);
-        assert_eq!(mean.figures, [("get1.rate", 20.0), ("get1.p50", 1.0)]);
-        assert_eq!(mean.failure.as_deref(), Some("1 error"));
     }
 
     #[test]

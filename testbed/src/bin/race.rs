@@ -43,7 +43,7 @@ struct Args {
     /// Only this server
     #[arg(long)]
     only: Option<Only>,
-    /// Workers of our server, which share the one CPU the servers are bound to
+    /// Workers of our server, which share the one CPU either server is bound to
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(WORKERS_MAX)))]
     workers: u16,
     /// Our server's binary [default: built by cargo]
@@ -129,6 +129,9 @@ fn race(args: &Args) -> Result<bool, Box<dyn Error>> {
 /// Who takes part. Built before the network is gone, as in a user namespace it is.
 fn contestants(args: &Args) -> Result<Vec<Contestant>, Box<dyn Error>> {
     let mut contestants = Vec::new();
+    if args.only == Some(Only::Nginx) && args.workers != 1 {
+        return Err("--workers is for our server, which --only nginx leaves out".into());
+    }
     if args.only != Some(Only::Nginx) {
         contestants.push(Contestant::Ours {
             program: build::server(args.server.as_deref(), say)?,

@@ -339,19 +339,28 @@ fn load_of(page: Page, at_once: usize, reuse: Reuse) -> Load<'static> {
 }
 
 impl Findings {
-    /// The means of what turns found, of each figure in those that have it, and the first failure.
-    pub fn mean(turns: &[Self]) -> Self {
-        let mut all: Vec<(&'static str, Vec<f64>)> = Vec::new();
-        for (id, value) in turns.iter().flat_map(|turn| &turn.figures) {
-            match all.iter_mut().find(|(known, _)| known == id) {
-                Some((_, values)) => values.push(*value),
-                None => all.push((id, vec![*value])),
-            }
-        }
-        let mean = |(id, values): (_, Vec<f64>)| Some((id, mean(&values)?));
+    /// The means of what turns found, of the figures all of them have: without an answer there is
+    /// none.
+    pub fn of_turns(turns: &[Self]) -> Self {
+        let value = |turn: &Self, id| {
+            let mut figures = turn.figures.iter();
+            figures
+                .find(|(known, _)| *known == id)
+                .map(|(_, value)| *value)
+        };
+        let figures = turns.first().map_or(&[][..], |turn| &turn.figures).iter();
+        let means = figures.filter_map(|(id, _)| {
+            let values: Option<Vec<f64>> = turns.iter().map(|turn| value(turn, *id)).collect();
+            Some((*id, mean(&values?)?))
+        });
+        let mut failures = turns.iter().filter_map(|turn| turn.failure.as_deref());
+        let first = failures.next().map(str::to_owned);
         Self {
-            figures: all.into_iter().filter_map(mean).collect(),
-            failure: turns.iter().find_map(|turn| turn.failure.clone()),
+            figures: means.collect(),
+            failure: first.map(|first| match failures.count() {
+                0 => first,
+                more => format!("{first}; {more} more of its turns failed"),
+            }),
         }
     }
 
@@ -418,6 +427,35 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), 20);
         assert_eq!(Ground::of(Row::Get1).options(1).impairments, None);
+    }
+
+    #[test]
+    fn a_turn_without_an_answer_leaves_no_figure_of_the_others() {
+        let turn = |rate: Option<f64>, failure: Option<&str>| Findings {
+            figures: rate.map(|rate| ("get1.rate", rate)).into_iter().collect(),
+            failure: failure.map(str::to_owned),
+        };
+        let good = [turn(Some(100.0), None), turn(Some(300.0), None)];
+        let found = Findings::of_turns(&good);
+        assert_eq!(
+            (found.figures, found.failure),
+            (vec![("get1.rate", 200.0)], None)
+        );
+        let stalled = turn(None, Some("no request was answered"));
+        for turns in [
+            [turn(Some(100.0), Some("1 error")), stalled],
+            [
+                turn(None, Some("1 error")),
+                turn(Some(100.0), Some("2 errors")),
+            ],
+        ] {
+            let found = Findings::of_turns(&turns);
+            assert_eq!(found.figures, []);
+            assert_eq!(
+                found.failure.unwrap(),
+                "1 error; 1 more of its turns failed"
+            );
+        }
     }
 
     #[test]
