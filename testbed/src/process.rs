@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, configure_capability_in_ambient_set,
@@ -24,6 +24,8 @@ use rustix::thread::{
 
 use crate::error::{Step as _, WiringError};
 use crate::netns::Netns;
+
+mod vitals;
 
 /// Lines of standard error that are kept; older ones go.
 pub const STDERR_LINES_MAX: usize = 1000;
@@ -238,7 +240,8 @@ impl Server {
         Ok(kill(Pid::from_raw(pid), signal)?)
     }
 
-    /// Asks it to end with SIGTERM, kills it after five seconds; returns how it ended.
+    /// Asks it to end with SIGTERM, kills it and its children after five seconds; returns how it
+    /// ended.
     ///
     /// # Errors
     /// It cannot be waited for.
@@ -249,8 +252,14 @@ impl Server {
         if let Some(status) = self.wait(GRACE)? {
             return Ok(status);
         }
+        // Read before it is gone, and they are somebody else's.
+        let children = self.children().unwrap_or_default();
         self.child.kill()?;
-        self.child.wait()
+        let status = self.child.wait();
+        for child in children {
+            let _ = kill(child, Signal::SIGKILL); // it may have ended with its parent
+        }
+        status
     }
 
     /// Waits for its end; `None` when it still runs after `timeout`.
@@ -266,56 +275,6 @@ impl Server {
             }
             thread::sleep(POLL);
         }
-    }
-
-    /// Memory it occupies, octets (`VmRSS`).
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn resident_memory(&self) -> io::Result<u64> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        Ok(kib.ok_or(io::ErrorKind::InvalidData)? * 1024)
-    }
-
-    /// CPU time it has used, user and system.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn cpu_time(&self) -> io::Result<Duration> {
-        let stat = self.proc("stat")?;
-        // The name, in brackets, may hold anything; utime and stime are fields 14 and 15.
-        let ticks = stat.rsplit_once(") ").map(|(_, fields)| {
-            fields
-                .split(' ')
-                .skip(11)
-                .take(2)
-                .filter_map(|field| field.parse::<u64>().ok())
-                .sum()
-        });
-        let ticks: u64 = ticks.ok_or(io::ErrorKind::InvalidData)?;
-        let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|hz| u64::try_from(hz).ok());
-        Ok(Duration::from_millis(
-            ticks * 1000 / per_second.unwrap_or(100).max(1),
-        ))
-    }
-
-    /// How often its threads that still run went to sleep by themselves.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn sleeps(&self) -> io::Result<u64> {
-        let mut sleeps = 0;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
-            let status = std::fs::read_to_string(thread?.path().join("status"))?;
-            let field = status
-                .lines()
-                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            let count = field.and_then(|count| count.trim().parse::<u64>().ok());
-            sleeps += count.ok_or(io::ErrorKind::InvalidData)?;
-        }
-        Ok(sleeps)
     }
 
     /// Its capability sets, as in `CapEff: 0000000000002000`.

@@ -10,11 +10,11 @@ pub mod contestant;
 pub mod course;
 pub mod histogram;
 pub mod load;
+pub mod machine;
 pub mod report;
 pub mod rows;
 pub mod site;
 pub mod statistics;
-pub mod vitals;
 pub mod wrk;
 
 use std::collections::BTreeSet;
@@ -143,11 +143,11 @@ pub fn run(
     let mut notes = vec![pinning(client_cpu, server_cpu), generators(options)];
     notes.extend(team(options));
     notes.extend(
-        vitals::congestion_control()
+        machine::congestion_control()
             .map(|name| format!("the kernel's congestion control is {name}")),
     );
     // Whoever else wants a CPU slows both servers, and the one in userspace more.
-    notes.extend(vitals::load_average().map(|load| format!("load average {load:.2} before")));
+    notes.extend(machine::load_average().map(|load| format!("load average {load:.2} before")));
     let mut race = Race {
         options,
         stopped,
@@ -156,7 +156,7 @@ pub fn run(
         server_cpu,
         retired: BTreeSet::new(),
         results: Results {
-            machine: vitals::machine(),
+            machine: machine::describe(),
             notes,
             seconds: options.seconds,
             contestants: (options.contestants.iter())

@@ -389,6 +389,36 @@ fn a_server_starts_with_net_raw_alone_and_ends_when_asked() {
 }
 
 #[test]
+fn the_children_of_a_server_count_and_end_with_it() {
+    if !test_may_wire() {
+        return;
+    }
+    let namespace = Netns::new().unwrap();
+    // Both are deaf to SIGTERM, and the child works.
+    let script = "trap '' TERM; (while :; do :; done) & echo ready: $!; wait";
+    let mut server = Server::start(&namespace, shell(script), Rights::Inherited).unwrap();
+    let ready = server.wait_until_ready(SOON).unwrap();
+    let child = format!("/proc/{}", ready.strip_prefix("ready: ").unwrap());
+    let start = Instant::now();
+    while server.cpu_time().unwrap() < Duration::from_millis(100) {
+        assert!(start.elapsed() < SOON, "{:?}", server.cpu_time());
+    }
+    assert!(server.resident_memory().unwrap() > 10_000);
+    server.terminate().unwrap();
+    let start = Instant::now();
+    while fs::exists(&child).unwrap() && !is_dead(&child) {
+        assert!(start.elapsed() < SOON, "{child} is still there");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether nobody has waited for it yet.
+fn is_dead(process: &str) -> bool {
+    let stat = fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
+    stat.contains(") Z ")
+}
+
+#[test]
 fn a_server_that_ends_early_is_quoted() {
     if !test_may_wire() {
         return;

@@ -12,7 +12,7 @@ use crate::race::load::{self, Load, Outcome, Reuse, Until};
 use crate::race::rows::{Row, Samples};
 use crate::race::site::{INDEX, KIB_64, MB_1, MB_10, MB_256, MIB_1, Page};
 use crate::race::statistics::{mean, median, rate, real};
-use crate::race::{vitals, wrk};
+use crate::race::wrk;
 use crate::relay::Impairment;
 use crate::wiring::{Options, SERVER_ADDRESS};
 
@@ -161,7 +161,7 @@ impl Course {
         thread::sleep(AFTERMATH);
         let read = || -> io::Result<_> {
             let server = &running.server;
-            Ok((vitals::cpu_time(server)?, vitals::sleeps(server)?))
+            Ok((server.cpu_time()?, server.sleeps()?))
         };
         let start = Instant::now();
         let before = read().map_err(told)?;
@@ -186,10 +186,10 @@ impl Course {
             let load = load_of(INDEX, connections, Reuse::KeepAlive);
             return Self::measure(running, &load, ids, findings);
         };
-        let before = vitals::cpu_time(&running.server).map_err(told)?;
+        let before = running.server.cpu_time().map_err(told)?;
         let (client, target) = (running.client(), (ENDPOINT, INDEX.path));
         let summary = wrk::run(client, program, target, connections, TURN).map_err(told)?;
-        let after = vitals::cpu_time(&running.server).map_err(told)?;
+        let after = running.server.cpu_time().map_err(told)?;
         if summary.answered == 0 {
             return Err("no request was answered".into());
         }
@@ -214,9 +214,9 @@ impl Course {
         ids: LoadIds,
         findings: &mut Findings,
     ) -> Result<(), String> {
-        let before = vitals::cpu_time(&running.server).map_err(told)?;
+        let before = running.server.cpu_time().map_err(told)?;
         let outcome = answered(running, load, findings)?;
-        let after = vitals::cpu_time(&running.server).map_err(told)?;
+        let after = running.server.cpu_time().map_err(told)?;
         findings.add(ids.rate, rate(outcome.answered, outcome.elapsed));
         findings.add_time(ids.p50, outcome.times.quantile(500));
         findings.add_time(ids.p99, outcome.times.quantile(990));
