@@ -11,6 +11,8 @@ pub mod course;
 pub mod histogram;
 pub mod load;
 pub mod machine;
+pub mod ping;
+pub mod program;
 pub mod report;
 pub mod rows;
 pub mod site;
@@ -20,11 +22,10 @@ pub mod wrk;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use contestant::{Contestant, Running};
-use course::{Course, Findings, Ground};
+use course::{Course, Findings, Ground, Programs};
 use rows::{METRICS, Row, Samples};
 use site::Site;
 use statistics::median;
@@ -51,8 +52,8 @@ pub struct Options {
     pub runs: u32,
     /// How long each load lasts.
     pub seconds: u32,
-    /// `wrk`, for the rows it can do.
-    pub wrk: Option<PathBuf>,
+    /// Programs, for the rows they can do.
+    pub programs: Programs,
 }
 
 /// What came of it.
@@ -196,15 +197,19 @@ fn team(options: &Options) -> Option<String> {
 }
 
 fn generators(options: &Options) -> String {
+    let mut programs = Vec::new();
     let by_wrk = options.rows.iter().filter(|row| course::by_wrk(**row));
     let by_wrk: Vec<_> = by_wrk.map(|row| row.id()).collect();
-    if options.wrk.is_none() || by_wrk.is_empty() {
-        return "load generator: the built-in one".into();
+    if options.programs.wrk.is_some() && !by_wrk.is_empty() {
+        programs.push(format!("wrk for {}", by_wrk.join(", ")));
     }
-    format!(
-        "load generator: wrk for {}, else the built-in one",
-        by_wrk.join(", ")
-    )
+    if options.programs.ping.is_some() && options.rows.contains(&Row::Ping) {
+        programs.push("ping(8) for ping".to_owned());
+    }
+    match &*programs {
+        [] => "load generator: the built-in one".into(),
+        some => format!("load generator: {}, else the built-in one", some.join(", ")),
+    }
 }
 
 /// Everybody with their place, in the order of their turns in this run.
@@ -257,7 +262,7 @@ impl Race<'_> {
     fn run_once(&mut self, run: u32) {
         let course = Course {
             seconds: self.options.seconds,
-            wrk: self.options.wrk.clone(),
+            programs: self.options.programs.clone(),
             run,
         };
         let grounds: BTreeSet<_> = self.options.rows.iter().copied().map(Ground::of).collect();
@@ -427,16 +432,24 @@ mod tests {
     fn it_is_said_which_generator_made_which_rows() {
         let mut options = Options {
             contestants: Vec::new(),
-            rows: BTreeSet::from([Row::Get1, Row::Connect64, Row::Get32]),
+            rows: BTreeSet::from([Row::Ping, Row::Get1, Row::Connect64, Row::Get32]),
             runs: 1,
             seconds: 1,
-            wrk: Some("/usr/bin/wrk".into()),
+            programs: Programs {
+                wrk: Some("/usr/bin/wrk".into()),
+                ping: Some("/usr/bin/ping".into()),
+            },
         };
         assert_eq!(
             generators(&options),
-            "load generator: wrk for get1, get32, else the built-in one"
+            "load generator: wrk for get1, get32, ping(8) for ping, else the built-in one"
         );
-        options.wrk = None;
+        options.programs.wrk = None;
+        assert_eq!(
+            generators(&options),
+            "load generator: ping(8) for ping, else the built-in one"
+        );
+        options.rows.remove(&Row::Ping);
         assert_eq!(generators(&options), "load generator: the built-in one");
     }
 }

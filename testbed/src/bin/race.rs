@@ -18,6 +18,7 @@ use signal_hook::flag;
 use testbed::build;
 use testbed::netns::{enter_user_namespace, may_wire};
 use testbed::race::contestant::{Contestant, find};
+use testbed::race::course::Programs;
 use testbed::race::rows::Row;
 use testbed::race::{Options, RUNS_MAX, SECONDS_MAX, WORKERS_MAX, chart, report};
 
@@ -52,9 +53,9 @@ struct Args {
     /// Directory for race.json and race.svg
     #[arg(long, value_name = "DIR", default_value = "target/race")]
     out: PathBuf,
-    /// Make every load with the built-in generator, even where wrk is installed
+    /// Ask with the built-in clients alone, even where wrk and ping are installed
     #[arg(long)]
-    no_wrk: bool,
+    built_in: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,7 +83,11 @@ fn say(text: &str) {
 fn race(args: &Args) -> Result<bool, Box<dyn Error>> {
     let begun = Instant::now();
     let contestants = contestants(args)?;
-    let wrk = find("wrk").filter(|_| !args.no_wrk);
+    let program = |name| find(name).filter(|_| !args.built_in);
+    let programs = Programs {
+        wrk: program("wrk"),
+        ping: program("ping"),
+    };
     let stopped = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The first asks it to end after the row it is in; the second ends it at once.
@@ -102,7 +107,7 @@ fn race(args: &Args) -> Result<bool, Box<dyn Error>> {
         rows,
         runs: args.runs,
         seconds: args.seconds,
-        wrk,
+        programs,
     };
     let results = testbed::race::run(&options, &stopped, &mut |line| {
         say(&format!("[{:3} s] {line}", begun.elapsed().as_secs()));

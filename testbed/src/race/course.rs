@@ -12,11 +12,12 @@ use crate::race::load::{self, Load, Outcome, Reuse, Until};
 use crate::race::rows::{Row, Samples};
 use crate::race::site::{INDEX, KIB_64, MB_1, MB_10, MB_256, MIB_1, Page};
 use crate::race::statistics::{mean, median, rate, real};
-use crate::race::wrk;
+use crate::race::{ping, wrk};
 use crate::relay::Impairment;
 use crate::wiring::{Options, SERVER_ADDRESS};
 
 const PINGS: u16 = 300;
+const _: () = assert!(PINGS <= ping::REQUESTS_MAX);
 const PING_INTERVAL: Duration = Duration::from_millis(10);
 const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Between a row and the next, for what the last one leaves to be done.
@@ -46,13 +47,22 @@ pub struct Findings {
     pub failure: Option<String>,
 }
 
+/// Programs that stand in for the built-in clients, where they are installed.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    /// `wrk`.
+    pub wrk: Option<PathBuf>,
+    /// `ping`.
+    pub ping: Option<PathBuf>,
+}
+
 /// How the rows are run.
 #[derive(Debug, Clone)]
 pub struct Course {
     /// How long each load lasts, in turns of a second.
     pub seconds: u32,
-    /// `wrk`, for the rows it can do.
-    pub wrk: Option<PathBuf>,
+    /// Programs, for the rows they can do.
+    pub programs: Programs,
     /// Which run this is: it seeds the losses.
     pub run: u32,
 }
@@ -121,7 +131,7 @@ impl Course {
         let mut findings = Findings::default();
         let done = match row {
             Row::Start => Self::start(running, &mut findings),
-            Row::Ping => Self::ping(running, &mut findings),
+            Row::Ping => self.ping(running, &mut findings),
             Row::Idle => Self::idle(running, &mut findings),
             Row::Get1 => self.keep_alive(running, 1, GET1, &mut findings),
             Row::Get32 => self.keep_alive(running, 32, GET32, &mut findings),
@@ -147,10 +157,16 @@ impl Course {
         Ok(())
     }
 
-    fn ping(running: &Running, findings: &mut Findings) -> Result<(), String> {
+    fn ping(&self, running: &Running, findings: &mut Findings) -> Result<(), String> {
         let (client, address) = (running.client(), SERVER_ADDRESS.0);
-        let times = ping_every(client, address, PINGS, PING_SIZE, PATIENCE, PING_INTERVAL);
-        let times = times.map_err(|error| error.to_string())?;
+        let times = match &self.programs.ping {
+            Some(program) => {
+                let requests = (PINGS, PING_SIZE);
+                ping::run(client, program, address, requests, PING_INTERVAL).map_err(told)?
+            }
+            None => ping_every(client, address, PINGS, PING_SIZE, PATIENCE, PING_INTERVAL)
+                .map_err(told)?,
+        };
         let times: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
         findings.add_some("ping.avg", mean(&times));
         findings.add_some("ping.p50", median(&times));
@@ -182,7 +198,7 @@ impl Course {
         ids: LoadIds,
         findings: &mut Findings,
     ) -> Result<(), String> {
-        let Some(program) = &self.wrk else {
+        let Some(program) = &self.programs.wrk else {
             let load = load_of(INDEX, connections, Reuse::KeepAlive);
             return Self::measure(running, &load, ids, findings);
         };

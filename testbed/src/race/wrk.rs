@@ -1,17 +1,16 @@
 //! `wrk`, where it is installed: the load generator others have judged servers with.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use crate::netns::Netns;
+use crate::race::program::output;
 
 /// What `wrk` may take beyond the time it was given.
 const GRACE: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(20);
 
 /// What it reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,25 +43,8 @@ pub fn run(
         .args(["--threads=1", "--latency", "--timeout=5s"])
         .arg(format!("--connections={connections}"))
         .arg(format!("--duration={}s", time.as_secs().max(1)))
-        .arg(format!("http://{to}{path}"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut child = namespace.spawn(&mut command)?;
-    let start = Instant::now();
-    // What it prints fits in the pipe: it is read at the end.
-    while child.try_wait()?.is_none() {
-        if start.elapsed() > time + GRACE {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "wrk does not end"));
-        }
-        thread::sleep(POLL);
-    }
-    let mut text = String::new();
-    if let Some(mut output) = child.stdout.take() {
-        output.read_to_string(&mut text)?;
-    }
+        .arg(format!("http://{to}{path}"));
+    let text = output(namespace, &mut command, time + GRACE)?;
     parse(&text).ok_or_else(|| io::Error::other(format!("wrk said:\n{text}")))
 }
 
