@@ -17,9 +17,10 @@ use super::hash_key::HashKey;
 use super::isn::Secrets;
 use super::limit::RateLimit;
 use super::listen::{Connection, Listeners, SharedService};
+use super::order::Order;
 use super::segment::{ACK, Outgoing, RST};
 use super::seq::Seq;
-use super::slab::{Id, Slab};
+use super::slab::Slab;
 use super::sources::Sources;
 use super::table::{Key, Place, Table};
 use super::transmit::{self, Out};
@@ -43,7 +44,6 @@ const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A connection as the worker keeps it.
 pub(super) struct Flow {
-    pub(super) id: Id,
     pub(super) conn: Rc<RefCell<Conn>>,
     /// What serves it; `None` while it is being polled and when it is done.
     pub(super) future: Option<Connection>,
@@ -67,8 +67,6 @@ pub(super) struct Flow {
     /// When the state last changed.
     pub(super) state: State,
     pub(super) state_since: Duration,
-    /// Its place in [`Core::idle`] is the one pushed with this number.
-    pub(super) idle_stamp: u32,
     pub(super) challenged_at: Option<Duration>,
     /// The path's MTU, and until when it is believed.
     pub(super) pmtu: Option<(u16, Duration)>,
@@ -83,36 +81,6 @@ pub(super) struct TimeWait {
 }
 
 const _: () = assert!(size_of::<TimeWait>() <= 32);
-
-/// Things in the order they came, some of them gone since.
-#[derive(Debug, Default)]
-pub(super) struct Order {
-    queue: VecDeque<(Id, u32)>,
-}
-
-impl Order {
-    /// Adds `id`; what is stale is cleared out when it makes up more than half.
-    pub(super) fn push(
-        &mut self,
-        id: Id,
-        stamp: u32,
-        live: usize,
-        is_live: impl Fn(Id, u32) -> bool,
-    ) {
-        if self.queue.len() > 2 * live + 64 {
-            self.queue.retain(|(id, stamp)| is_live(*id, *stamp));
-        }
-        self.queue.push_back((id, stamp));
-    }
-
-    pub(super) fn pop(&mut self) -> Option<(Id, u32)> {
-        self.queue.pop_front()
-    }
-
-    fn first(&self) -> Option<(Id, u32)> {
-        self.queue.front().copied()
-    }
-}
 
 /// All of one worker's TCP.
 pub(crate) struct Core {
@@ -138,7 +106,6 @@ pub(crate) struct Core {
     pub(super) retry_at: Option<Duration>,
     /// Flows without buffers, longest first.
     pub(super) idle: Order,
-    pub(super) idle_stamps: u32,
     /// A packet of a pass.
     pub(super) scratch: Vec<u8>,
     pub(super) resets: RateLimit,
@@ -176,13 +143,12 @@ impl Core {
             flow_timers: Wheel::new(),
             half_open_timers: Wheel::new(),
             time_wait_timers: Wheel::new(),
-            time_wait_order: Order::default(),
+            time_wait_order: Order::new(),
             listeners: Listeners::default(),
             ready: VecDeque::new(),
             blocked: Vec::new(),
             retry_at: None,
-            idle: Order::default(),
-            idle_stamps: 0,
+            idle: Order::new(),
             scratch: Vec::new(),
             cookies_until: None,
             draining: false,
@@ -255,7 +221,6 @@ impl Core {
             let waker = wake::waker(id, &shared.wakes);
             let conn = Conn::new(key, Rc::clone(shared), tcb, waker.clone(), mtu, now);
             Flow {
-                id,
                 waker,
                 conn: Rc::new(RefCell::new(conn)),
                 future: None,
@@ -269,7 +234,6 @@ impl Core {
                 active_at: now,
                 state: State::Established,
                 state_since: now,
-                idle_stamp: 0,
                 challenged_at: None,
                 pmtu: None,
             }
@@ -304,28 +268,29 @@ impl Core {
     }
 
     /// The connection idle for longest.
-    fn longest_idle(&mut self) -> Option<Id> {
-        while let Some((id, stamp)) = self.idle.first() {
-            let is_idle = self.flows.get_id(id).is_some_and(|flow| {
-                flow.idle_stamp == stamp && flow.attached && flow.conn.borrow().socket.is_none()
-            });
+    fn longest_idle(&mut self) -> Option<u32> {
+        while let Some(index) = self.idle.first() {
+            let is_idle = self
+                .flows
+                .get(index)
+                .is_some_and(|flow| flow.attached && flow.conn.borrow().socket.is_none());
             if is_idle {
-                return Some(id);
+                return Some(index);
             }
-            self.idle.pop();
+            self.idle.remove(index);
         }
         None
     }
 
     /// Resets the connection idle for longest; `false` when none is idle.
     fn evict_idle(&mut self, now: Duration, out: &mut Out<'_, '_>) -> bool {
-        let Some(id) = self.longest_idle() else {
+        let Some(index) = self.longest_idle() else {
             return false;
         };
         self.shared.count(|c| c.evicted_idle += 1);
-        self.abort(id.index, ErrorKind::ConnectionAborted, now, out);
+        self.abort(index, ErrorKind::ConnectionAborted, now, out);
         // Its place is free at once: what served it ends with it.
-        self.remove(id.index);
+        self.remove(index);
         true
     }
 
@@ -391,6 +356,7 @@ impl Core {
     /// Forgets the flow; its future, if it has one, is dropped when nothing is borrowed.
     pub(super) fn remove(&mut self, index: u32) {
         self.flow_timers.cancel(index);
+        self.idle.remove(index);
         if let Some(flow) = self.flows.remove(index) {
             self.dead.extend(flow.future);
         }
@@ -413,26 +379,22 @@ impl Core {
         let shared = Rc::clone(&self.shared);
         let config = &shared.config;
         while self.time_waits.len() >= config.time_wait_max {
-            let Some((id, _)) = self.time_wait_order.pop() else {
+            let Some(index) = self.time_wait_order.first() else {
                 return;
             };
-            if self.time_waits.get_id(id).is_some() {
-                self.remove_time_wait(id.index);
-                self.shared.count(|c| c.time_waits_evicted += 1);
-            }
+            self.remove_time_wait(index);
+            self.shared.count(|c| c.time_waits_evicted += 1);
         }
         let id = self.time_waits.insert(|_| record);
         self.table.set(record.key, Place::TimeWait(id.index));
         self.time_wait_timers.set(id.index, now + config.time_wait);
-        let records = &self.time_waits;
-        self.time_wait_order.push(id, 0, records.len(), |id, _| {
-            records.id(id.index) == Some(id)
-        });
+        self.time_wait_order.push(id.index);
         self.shared.count(|c| c.time_waits += 1);
     }
 
     pub(super) fn remove_time_wait(&mut self, index: u32) {
         self.time_wait_timers.cancel(index);
+        self.time_wait_order.remove(index);
         if let Some(record) = self.time_waits.remove(index) {
             self.table.remove(&record.key, Place::TimeWait(index));
         }

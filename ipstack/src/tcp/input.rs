@@ -106,7 +106,7 @@ impl Core {
         };
         let mut sum = 0;
         for flow in flows() {
-            sum ^= u64::from(flow.heard_at.subsec_nanos() ^ flow.idle_stamp);
+            sum ^= u64::from(flow.heard_at.subsec_nanos());
             sum ^= u64::from(flow.woken || flow.future.is_none());
         }
         for flow in flows() {

@@ -7,7 +7,7 @@
 //!   `serve`: a connection's turn; `timers`; `transmit`: the way out; `send_queue`: what is
 //!   to be sent; `sender`, `congestion`, `round_trip`: loss recovery.
 //! - `conn`: one connection, shared by the worker and its [`TcpStream`](crate::stream::TcpStream).
-//! - `table`, `slab`, `wheel`, `sources`, `limit`, `isn`, `seq`, `segment`, `wake`: tools.
+//! - `table`, `slab`, `order`, `wheel`, `sources`, `limit`, `isn`, `seq`, `segment`, `wake`: tools.
 
 mod config;
 mod congestion;
@@ -21,6 +21,7 @@ mod input;
 mod isn;
 mod limit;
 mod listen;
+mod order;
 mod report;
 mod reset;
 mod round_trip;

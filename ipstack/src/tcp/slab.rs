@@ -83,16 +83,6 @@ impl<T> Slab<T> {
         place.item.as_mut()
     }
 
-    /// The id of the item at `index`, if one lives there.
-    pub(crate) fn id(&self, index: u32) -> Option<Id> {
-        let place = self.places.get(index as usize)?;
-        place.item.as_ref()?;
-        Some(Id {
-            index,
-            generation: place.generation,
-        })
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.places.iter().enumerate().filter_map(|(at, place)| {
             let index = u32::try_from(at).ok()?;

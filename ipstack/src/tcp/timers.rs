@@ -72,7 +72,7 @@ impl Core {
             at[3] = Some(conn.sender.progress_at.max(flow.state_since) + limit);
         } else if conn.state == State::FinWait2 && conn.app.gone {
             at[3] = Some(flow.state_since + config.fin_wait_2);
-        } else if conn.is_idle() && flow.idle_stamp == 0 {
+        } else if conn.is_idle() && !self.idle.contains(index) {
             at[3] = Some(flow.active_at + config.hibernate_after);
         }
         let probe_after =
@@ -80,25 +80,17 @@ impl Core {
         at[4] = Some(flow.heard_at + probe_after);
         let is_idle = conn.is_idle();
         let active_at = flow.active_at;
-        if flow.idle_stamp != 0 && (!is_idle || conn.socket.is_some()) {
-            flow.idle_stamp = 0;
+        if !is_idle || conn.socket.is_some() {
+            self.idle.remove(index);
         }
         let long_enough = flow.active_at + config.hibernate_after <= now
             || shared.buffers.get() > config.buffers_idle_max;
-        if is_idle && flow.idle_stamp == 0 && long_enough {
+        if is_idle && long_enough && !self.idle.contains(index) {
             if conn.socket.is_some() {
                 conn.sleep();
                 shared.count(|c| c.hibernated += 1);
             }
-            self.idle_stamps = self.idle_stamps.wrapping_add(1).max(1);
-            flow.idle_stamp = self.idle_stamps;
-            let (id, stamp) = (flow.id, flow.idle_stamp);
-            let flows = &self.flows;
-            self.idle.push(id, stamp, flows.len(), |id, stamp| {
-                flows
-                    .get(id.index)
-                    .is_some_and(|flow| flow.id == id && flow.idle_stamp == stamp)
-            });
+            self.idle.push(index);
             (at[0], at[1], at[3]) = (None, None, None);
         }
         if is_idle && draining {
