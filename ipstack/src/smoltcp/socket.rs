@@ -73,11 +73,14 @@ impl Socket {
     }
 
     /// Reads a little of the socket here and there, to have it in the cache.
-    pub(crate) fn warm(&self) -> bool {
+    pub(crate) fn warm(&self) -> u64 {
         let socket = self.get();
-        (socket.send_queue() ^ socket.recv_queue() ^ socket.send_capacity()) & 1 != 0
-            || socket.nagle_enabled()
-            || socket.remote_endpoint().is_none()
+        let queues = socket.send_queue() ^ socket.recv_queue() ^ socket.send_capacity();
+        let first = socket.timeout().map_or(0, |timeout| timeout.total_micros());
+        let second = socket.ack_delay().map_or(0, |delay| delay.total_micros());
+        let tuple = socket.remote_endpoint().map_or(0, |remote| remote.port);
+        let last = u64::from(socket.nagle_enabled());
+        queues as u64 ^ first ^ second ^ u64::from(tuple) ^ last
     }
 
     /// Octets accepted from us and not acknowledged, sent or not.

@@ -96,25 +96,32 @@ impl Core {
     /// Reads a little of what each connection of the batch will need, one kind of memory after the
     /// other: loads that do not depend on each other overlap, those of one connection do not.
     fn warm(&self, staged: &[Result<Staged, Drop>]) {
-        let flows = || {
-            staged.iter().flatten().filter_map(|staged| {
-                let Some(Place::Flow(index)) = staged.place else {
-                    return None;
-                };
-                self.flows.get(index)
-            })
+        let indices = || {
+            staged
+                .iter()
+                .flatten()
+                .filter_map(|staged| match staged.place {
+                    Some(Place::Flow(index)) => Some(index),
+                    _ => None,
+                })
         };
+        let flows = || indices().filter_map(|index| self.flows.get(index));
         let mut sum = 0;
+        for index in indices() {
+            sum ^= self.flow_timers.warm(index) ^ u64::from(self.idle.warm(index));
+        }
         for flow in flows() {
-            sum ^= u64::from(flow.heard_at.subsec_nanos());
+            sum ^= u64::from(flow.heard_at.subsec_nanos() ^ u32::from(flow.probes));
             sum ^= u64::from(flow.woken || flow.future.is_none());
         }
         for flow in flows() {
             sum ^= flow.conn.borrow().warm();
         }
         for flow in flows() {
-            if let Some(socket) = &flow.conn.borrow().socket {
-                sum ^= u64::from(socket.warm());
+            let conn = flow.conn.borrow();
+            sum ^= conn.queue.warm();
+            if let Some(socket) = &conn.socket {
+                sum ^= socket.warm();
             }
         }
         std::hint::black_box(sum);

@@ -83,6 +83,14 @@ impl Order {
         }
         self.links[index as usize].previous = OUT;
     }
+
+    /// Reads what taking `index` out will, to have it in the cache.
+    pub(super) fn warm(&self, index: u32) -> u32 {
+        let link = |index: u32| self.links.get(index as usize);
+        let Some(own) = link(index) else { return 0 };
+        let next = |index| link(index).map_or(0, |link| link.next);
+        next(own.previous) ^ next(own.next)
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +116,7 @@ mod tests {
                 }
                 prop_assert_eq!(order.first(), model.front().copied());
                 prop_assert_eq!(order.contains(index), model.contains(&index));
+                order.warm(index);
             }
             while let Some(first) = order.first() {
                 order.remove(first);

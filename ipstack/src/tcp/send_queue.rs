@@ -62,6 +62,12 @@ impl SendQueue {
         *self = Self::new(front);
     }
 
+    /// Reads what an acknowledgement of it will, to have it in the cache.
+    pub(crate) fn warm(&self) -> u64 {
+        let first = self.pieces.front();
+        first.map_or(self.gone, |piece| piece.octets().len()) as u64
+    }
+
     /// How many octets there are.
     pub(crate) fn len(&self) -> usize {
         self.len

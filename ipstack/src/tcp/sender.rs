@@ -99,7 +99,7 @@ impl Sender {
         let times = [Some(self.progress_at), self.rto_at, self.reorder_at];
         let times = times.into_iter().flatten().map(|at| at.subsec_nanos());
         let sum = times.fold(0, |sum, nanos| sum ^ nanos) ^ self.lost_to.0;
-        u64::from(sum) ^ self.retransmissions ^ self.congestion.cwnd as u64
+        u64::from(sum ^ self.round_trip.warm()) ^ self.retransmissions ^ self.congestion.cwnd as u64
     }
 
     pub(crate) fn new(tcb: &Tcb, mtu: u16, assist: bool) -> Self {

@@ -93,6 +93,14 @@ impl Wheel {
         }
     }
 
+    /// Reads what setting the deadline of `index` will, to have it in the cache.
+    pub(crate) fn warm(&self, index: u32) -> u64 {
+        let link = |index: u32| self.links.get(index as usize);
+        let Some(own) = link(index) else { return 0 };
+        let tick = |index| link(index).map_or(0, |link| link.tick);
+        own.tick ^ tick(own.previous) ^ tick(own.next)
+    }
+
     fn link(&mut self, index: u32) {
         let tick = self.links[index as usize].tick;
         let distance = tick - self.now;
