@@ -96,28 +96,33 @@ impl Core {
     /// Reads a little of what each connection of the batch will need, one kind of memory after the
     /// other: loads that do not depend on each other overlap, those of one connection do not.
     fn warm(&self, staged: &[Result<Staged, Drop>]) {
-        let indices = || {
-            staged
-                .iter()
-                .flatten()
-                .filter_map(|staged| match staged.place {
-                    Some(Place::Flow(index)) => Some(index),
-                    _ => None,
-                })
+        let all = || {
+            staged.iter().flatten().filter_map(|staged| {
+                let Some(Place::Flow(index)) = staged.place else {
+                    return None;
+                };
+                Some((&staged.segment, index, self.flows.get(index)?))
+            })
         };
-        let flows = || indices().filter_map(|index| self.flows.get(index));
         let mut sum = 0;
-        for index in indices() {
-            sum ^= self.flow_timers.warm(index) ^ u64::from(self.idle.warm(index));
-        }
-        for flow in flows() {
+        for (_, _, flow) in all() {
             sum ^= u64::from(flow.heard_at.subsec_nanos() ^ u32::from(flow.probes));
             sum ^= u64::from(flow.woken || flow.future.is_none());
         }
-        for flow in flows() {
-            sum ^= flow.conn.borrow().warm();
+        for (_, _, flow) in all() {
+            sum ^= u64::from(flow.conn.borrow().tcb.una.0);
         }
-        for flow in flows() {
+        // For the rest there is no need where the segment goes no further.
+        let taken = || {
+            all().filter(|(segment, _, flow)| {
+                segment.len() > 0 || !segment.ack.before(flow.conn.borrow().tcb.una)
+            })
+        };
+        for (_, index, flow) in taken() {
+            sum ^= flow.conn.borrow().warm();
+            sum ^= self.flow_timers.warm(index) ^ u64::from(self.idle.warm(index));
+        }
+        for (_, _, flow) in taken() {
             let conn = flow.conn.borrow();
             sum ^= conn.queue.warm();
             if let Some(socket) = &conn.socket {
@@ -177,17 +182,15 @@ impl Core {
             return Some(Drop::NoConnection);
         };
         let conn = Rc::clone(&flow.conn);
-        let (tcb, rx_window) = {
-            let conn = conn.borrow();
-            let free = conn.socket.as_ref().map(Socket::recv_window);
-            (conn.tcb, free.unwrap_or(self.shared.config.rx_buffer))
-        };
+        let tcb = conn.borrow().tcb;
         if segment.has(RST) {
+            let rx_window = self.rx_window(&conn.borrow());
             return self.reset_input(index, segment.seq, &tcb, rx_window, now, out);
         }
         if let Err(reason) = self.check(index, segment, &tcb, now, out) {
             return Some(reason);
         }
+        let rx_window = self.rx_window(&conn.borrow());
         if let Some(flow) = self.flows.get_mut(index)
             && segment.seq.within(tcb.rcv_nxt.back(1), rx_window + 1)
         {
@@ -238,6 +241,12 @@ impl Core {
             self.panicked(index, now, out);
         }
         None
+    }
+
+    /// Octets the connection takes from its peer.
+    fn rx_window(&self, conn: &Conn) -> usize {
+        let free = conn.socket.as_ref().map(Socket::recv_window);
+        free.unwrap_or(self.shared.config.rx_buffer)
     }
 
     /// A reset: only at the expected number does it end the connection.
