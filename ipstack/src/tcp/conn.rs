@@ -111,6 +111,8 @@ pub(crate) struct Tcb {
     pub(crate) rcv_max: Seq,
     /// The window field of the peer's last segment, unscaled.
     pub(crate) window: u16,
+    /// The greatest there was.
+    window_max: u16,
     pub(crate) wscale: Option<u8>,
     /// The peer's MSS.
     pub(crate) mss: u16,
@@ -127,6 +129,7 @@ impl Tcb {
             rcv_nxt: irs.add(1),
             rcv_max: irs.add(1),
             window,
+            window_max: window,
             wscale: options.wscale,
             mss: options.mss.unwrap_or(MSS_DEFAULT),
             sack: options.sack_permitted,
@@ -136,6 +139,17 @@ impl Tcb {
     /// The peer's window in octets.
     pub(crate) fn send_window(&self) -> usize {
         usize::from(self.window) << self.wscale.unwrap_or(0)
+    }
+
+    /// The greatest window there was, in octets: MAX.SND.WND of RFC 5961, section 5.2.
+    pub(crate) fn send_window_max(&self) -> usize {
+        usize::from(self.window_max) << self.wscale.unwrap_or(0)
+    }
+
+    /// Takes the window field of a segment.
+    pub(crate) fn set_window(&mut self, window: u16) {
+        self.window = window;
+        self.window_max = self.window_max.max(window);
     }
 }
 

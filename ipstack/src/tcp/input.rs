@@ -192,7 +192,9 @@ impl Core {
         }
         let rx_window = self.rx_window(&conn.borrow());
         if let Some(flow) = self.flows.get_mut(index)
-            && segment.seq.within(tcb.rcv_nxt.back(1), rx_window + 1)
+            && segment
+                .seq
+                .within(tcb.rcv_nxt.back(1), rx_window.max(1) + 1)
         {
             flow.heard_at = now;
             flow.active_at = now;
@@ -222,7 +224,7 @@ impl Core {
         }
         if conn.socket.is_none() {
             if pure {
-                conn.tcb.window = segment.window;
+                conn.tcb.set_window(segment.window);
                 return None;
             }
             // A keep-alive probe is answered without waking anything.
@@ -294,7 +296,7 @@ impl Core {
             return Err(Drop::UnacceptableAck);
         }
         if segment.ack.before(tcb.una) {
-            if tcb.una.since(segment.ack) > tcb.send_window().max(WINDOW_LEAST) {
+            if tcb.una.since(segment.ack) > tcb.send_window_max() {
                 self.challenge(index, now, out);
                 return Err(Drop::UnacceptableAck);
             }
@@ -345,7 +347,7 @@ impl Core {
     ) -> bool {
         conn.now = now;
         if conn.socket.is_none() {
-            conn.tcb.window = window;
+            conn.tcb.set_window(window);
             return true;
         }
         let mut packet = [0u8; 40];
@@ -399,9 +401,6 @@ fn duplicate_ack(
     !unchanged
 }
 
-/// The least an old acknowledgement is believed to lie back, however small the window is now.
-const WINDOW_LEAST: usize = 65_535;
-
 /// Gives `packet` to the connection's socket and brings our view of the sequence space up to date;
 /// `false` when smoltcp panicked.
 fn feed(
@@ -454,7 +453,7 @@ fn feed(
         .rcv_nxt
         .add(after.1.saturating_sub(before.1) + usize::from(fin_taken));
     if acceptable {
-        tcb.window = segment.window;
+        tcb.set_window(segment.window);
         tcb.rcv_max = tcb.rcv_max.max(segment.end().min(edge));
     }
     tcb.rcv_max = tcb.rcv_max.max(tcb.rcv_nxt);

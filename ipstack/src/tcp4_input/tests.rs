@@ -604,6 +604,28 @@ fn an_old_acknowledgement_does_not_take_its_data_along() {
 }
 
 #[test]
+fn an_old_acknowledgement_may_lie_back_by_the_greatest_window_there_was() {
+    let mut bed = Bed::new(plain(true));
+    let mut peer = bed.open(4000);
+    let old_ack = peer.ack;
+    for _ in 0..100 {
+        let sent = bed.write(&[7; 1000]);
+        peer.take(&sent);
+        bed.send(&peer.segment(ACK, &[]));
+    }
+    peer.window = 1;
+    bed.send(&peer.segment(ACK, &[]));
+    bed.send(&peer.at(peer.seq, old_ack, ACK, b"late"));
+    assert_eq!(*bed.script.received.borrow(), b"late");
+    let greatest = 65_535 << 7;
+    peer.sent(4);
+    let older = peer.ack.wrapping_sub(greatest + 1);
+    bed.send(&peer.at(peer.seq, older, ACK, b"evil"));
+    assert_eq!(bed.drops, [("unacceptable-ack", 1)]);
+    assert_eq!(*bed.script.received.borrow(), b"late");
+}
+
+#[test]
 fn an_old_acknowledgement_behind_a_new_one_does_not_take_its_data_along_either() {
     let mut bed = Bed::new(plain(true));
     let mut peer = bed.open(4000);
@@ -1214,6 +1236,27 @@ fn an_unread_stream_closes_the_window_and_reading_opens_it() {
     bed.script.wake();
     let update = bed.run();
     assert_eq!(update.last().map(|seen| seen.window), Some(16_384));
+}
+
+#[test]
+fn a_peer_is_heard_while_nothing_more_of_it_is_taken() {
+    let mut bed = Bed::new(plain(true));
+    let mut peer = bed.open(4000);
+    bed.script.deaf.set(true);
+    let mut room = 16_384;
+    while room > 0 {
+        let data = vec![6; room.min(1460)];
+        let answers = bed.send(&peer.segment(ACK, &data));
+        peer.sent(data.len());
+        room -= data.len();
+        assert!(room > 0 || answers.last().is_some_and(|seen| seen.window == 0));
+    }
+    for _ in 0..5 {
+        bed.pass(S(60));
+        bed.send(&peer.segment(ACK, &[]));
+    }
+    assert_eq!(bed.states(), [State::Established]);
+    assert_eq!(bed.counters().keepalive_probes, 0);
 }
 
 #[test]
