@@ -186,11 +186,7 @@ fn answers(wiring: &Wiring, out: &mut dyn Write) -> Result<(), DemoError> {
 
 fn vitals(server: &Server) -> io::Result<String> {
     let memory = server.resident_memory()?;
-    // The kernel tells it in steps of 10 ms.
-    let cpu = match server.cpu_time()?.as_millis() {
-        0 => "under 10".to_owned(),
-        cpu => cpu.to_string(),
-    };
+    let cpu = server.cpu_time()?.as_millis();
     let capabilities = server.capabilities()?;
     let held = capabilities.iter().any(|line| {
         !line.starts_with("CapBnd")

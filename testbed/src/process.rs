@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, PidfdFlags, Uid, pidfd_open, pidfd_send_signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
@@ -252,12 +252,20 @@ impl Server {
         if let Some(status) = self.wait(GRACE)? {
             return Ok(status);
         }
-        // Read before it is gone, and they are somebody else's.
+        // Taken before it is gone, and held: an id may become somebody else's.
         let children = self.children().unwrap_or_default();
+        let held: Vec<_> = children
+            .into_iter()
+            .filter_map(|child| {
+                let id = rustix::process::Pid::from_raw(child.as_raw())?;
+                let held = pidfd_open(id, PidfdFlags::empty()).ok()?;
+                self.is_parent_of(child).then_some(held)
+            })
+            .collect();
         self.child.kill()?;
         let status = self.child.wait();
-        for child in children {
-            let _ = kill(child, Signal::SIGKILL); // it may have ended with its parent
+        for child in held {
+            let _ = pidfd_send_signal(child, rustix::process::Signal::KILL); // it may have ended
         }
         status
     }

@@ -17,8 +17,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use testbed::build;
 use testbed::netns::{enter_user_namespace, may_wire};
-use testbed::race::contestant::{Contestant, find};
+use testbed::race::contestant::Contestant;
 use testbed::race::course::Programs;
+use testbed::race::program::find;
 use testbed::race::rows::Row;
 use testbed::race::{Options, RUNS_MAX, SECONDS_MAX, WORKERS_MAX, chart, report};
 

@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::errno::Errno;
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 use crate::process::Server;
 
@@ -16,36 +18,22 @@ impl Server {
     /// # Errors
     /// It has ended.
     pub fn resident_memory(&self) -> io::Result<u64> {
-        match &*self.family()? {
-            [alone] => kib_of(*alone, "status", "VmRSS:"),
-            several => several
-                .iter()
-                .map(|process| kib_of(*process, "smaps_rollup", "Pss:"))
-                .sum(),
+        if self.children()?.is_empty() {
+            return kib_of(self.process(), "status", "VmRSS:");
         }
+        self.sum(|process| kib_of(process, "smaps_rollup", "Pss:"))
     }
 
-    /// CPU time it has used, user and system: of the threads that still run to the nanosecond,
-    /// where the kernel counts so (`/proc/PID/task/TID/schedstat`); else of all it ever had, in
-    /// clock ticks.
+    /// CPU time it has used, user and system, to the nanosecond: of every thread it ever had
+    /// (`clock_getcpuclockid(3)`).
     ///
     /// # Errors
     /// It has ended.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        let family = self.family()?;
-        if of(self.process(), "schedstat").exists() {
-            let nanos = of_threads(&family, "schedstat", run_time)?;
-            return Ok(Duration::from_nanos(nanos));
-        }
-        let mut sum = 0;
-        for process in family {
-            let stat = fs::read_to_string(of(process, "stat"))?;
-            sum += ticks(&stat).ok_or(io::ErrorKind::InvalidData)?;
-        }
-        let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|hz| u64::try_from(hz).ok());
-        Ok(Duration::from_millis(
-            sum * 1000 / per_second.unwrap_or(100).max(1),
-        ))
+        self.sum(|process| {
+            let time = clock_gettime(clock_getcpuclockid(process)?)?;
+            Ok(Duration::from(time))
+        })
     }
 
     /// How often its threads that still run went to sleep by themselves.
@@ -53,8 +41,16 @@ impl Server {
     /// # Errors
     /// It has ended.
     pub fn sleeps(&self) -> io::Result<u64> {
-        of_threads(&self.family()?, "status", |status| {
-            field(status, "voluntary_ctxt_switches:")
+        self.sum(|process| {
+            let mut sum = 0;
+            for thread in fs::read_dir(of(process, "task"))? {
+                let status = fs::read_to_string(thread?.path().join("status"));
+                if let Some(status) = unless_ended(status)? {
+                    let sleeps = field(&status, "voluntary_ctxt_switches:");
+                    sum += sleeps.ok_or(io::ErrorKind::InvalidData)?;
+                }
+            }
+            Ok(sum)
         })
     }
 
@@ -63,22 +59,33 @@ impl Server {
     /// # Errors
     /// There is no `/proc`.
     pub(super) fn children(&self) -> io::Result<Vec<Pid>> {
-        let parent = self.process();
-        let is_child = |process: &Pid| {
-            // One that has ended meanwhile is none.
-            let stat = fs::read_to_string(of(*process, "stat")).unwrap_or_default();
-            parent_of(&stat) == Some(parent)
-        };
         let names =
             fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let processes = names.filter_map(|name| name.parse().ok().map(Pid::from_raw));
-        Ok(processes.filter(is_child).collect())
+        Ok(processes
+            .filter(|process| self.is_parent_of(*process))
+            .collect())
     }
 
-    fn family(&self) -> io::Result<Vec<Pid>> {
-        let mut family = self.children()?;
-        family.insert(0, self.process());
-        Ok(family)
+    /// Whether it has started `process`, which still runs.
+    pub(super) fn is_parent_of(&self, process: Pid) -> bool {
+        // A name may be cut within a character; one that has ended meanwhile is nobody's.
+        let stat = fs::read(of(process, "stat")).unwrap_or_default();
+        parent_of(&String::from_utf8_lossy(&stat)) == Some(self.process())
+    }
+
+    /// Of its process and its children, but for those that end meanwhile.
+    fn sum<T: std::ops::Add<Output = T>>(
+        &self,
+        read: impl Fn(Pid) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut sum = read(self.process())?;
+        for child in self.children()? {
+            if let Some(part) = unless_ended(read(child))? {
+                sum = sum + part;
+            }
+        }
+        Ok(sum)
     }
 
     fn process(&self) -> Pid {
@@ -95,21 +102,14 @@ fn kib_of(process: Pid, file: &str, label: &str) -> io::Result<u64> {
     Ok(field(&text, label).ok_or(io::ErrorKind::InvalidData)? * 1024)
 }
 
-fn of_threads(
-    processes: &[Pid],
-    file: &str,
-    read: impl Fn(&str) -> Option<u64>,
-) -> io::Result<u64> {
-    let mut sum = 0;
-    for process in processes {
-        for thread in fs::read_dir(of(*process, "task"))? {
-            // One that cannot be read has ended since the list was made.
-            if let Ok(text) = fs::read_to_string(thread?.path().join(file)) {
-                sum += read(&text).ok_or(io::ErrorKind::InvalidData)?;
-            }
-        }
+/// Nothing of what has ended.
+fn unless_ended<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(sum)
 }
 
 /// The number of the line that begins with `label`.
@@ -118,25 +118,14 @@ fn field(text: &str, label: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The first field of `schedstat`: nanoseconds on a CPU.
-fn run_time(schedstat: &str) -> Option<u64> {
-    schedstat.split_whitespace().next()?.parse().ok()
-}
-
-/// The fields of `stat` from the third on: the name before them, in brackets, may hold anything.
-fn after_name(stat: &str) -> impl Iterator<Item = &str> {
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    fields.split_whitespace()
-}
-
+/// The parent, field 4 of `stat`, of a process that still runs. The name before it, in brackets,
+/// may hold anything.
 fn parent_of(stat: &str) -> Option<Pid> {
-    Some(Pid::from_raw(after_name(stat).nth(1)?.parse().ok()?))
-}
-
-/// `utime` and `stime`, fields 14 and 15.
-fn ticks(stat: &str) -> Option<u64> {
-    let mut fields = after_name(stat).skip(11).map(str::parse::<u64>);
-    Some(fields.next()?.ok()? + fields.next()?.ok()?)
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(Pid::from_raw(parent))
 }
 
 #[cfg(test)]
@@ -144,9 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_tell_their_run_time_and_how_often_they_slept() {
-        assert_eq!(run_time("123456789 55 7\n"), Some(123_456_789));
-        assert_eq!(run_time(""), None);
+    fn a_line_is_found_by_its_label() {
         let status = "Name:\tx\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t545\n";
         assert_eq!(field(status, "voluntary_ctxt_switches:"), Some(150));
         assert_eq!(field("Name:\tx\n", "voluntary_ctxt_switches:"), None);
@@ -154,10 +141,19 @@ mod tests {
     }
 
     #[test]
-    fn a_process_may_have_any_name() {
+    fn a_process_may_have_any_name_and_one_that_ended_has_no_parent() {
         let stat = "77 (a) 1 (b c) S 76 77 77 0 -1 4194560 1 2 3 4 500 21 0 0 20 0 1 0 9";
         assert_eq!(parent_of(stat), Some(Pid::from_raw(76)));
-        assert_eq!(ticks(stat), Some(521));
-        assert_eq!((parent_of(""), ticks("77 (x) S 76")), (None, None));
+        assert_eq!(parent_of("77 (sh) Z 76 77"), None);
+        assert_eq!((parent_of(""), parent_of("77 (x) S")), (None, None));
+    }
+
+    #[test]
+    fn what_has_ended_is_left_out_and_what_cannot_be_read_is_told() {
+        let of_system = |errno: Errno| Err::<u8, _>(io::Error::from(errno));
+        assert_eq!(unless_ended(Ok(7)).unwrap(), Some(7));
+        assert_eq!(unless_ended(of_system(Errno::ENOENT)).unwrap(), None);
+        assert_eq!(unless_ended(of_system(Errno::ESRCH)).unwrap(), None);
+        unless_ended(of_system(Errno::EMFILE)).unwrap_err();
     }
 }

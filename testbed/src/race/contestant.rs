@@ -1,6 +1,5 @@
 //! The two servers, and how each is started.
 
-use std::env;
 use std::fmt::Display;
 use std::fs;
 use std::io;
@@ -262,15 +261,6 @@ pub fn cpus() -> Vec<usize> {
     )
 }
 
-/// A program by its name, also where only root looks.
-pub fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,12 +271,6 @@ mod tests {
         assert!(conf.contains("\n        root /tmp/race/www;\n"), "{conf}");
         assert!(conf.contains("proxy_temp_path /tmp/race/nginx-proxy;"));
         assert_eq!(conf.matches('{').count(), conf.matches('}').count());
-    }
-
-    #[test]
-    fn programs_are_found_by_name() {
-        assert!(find("sh").is_some());
-        assert_eq!(find("no-such-program-anywhere"), None);
     }
 
     #[test]

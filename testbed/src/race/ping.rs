@@ -4,19 +4,14 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::netns::Netns;
-use crate::race::program::{OUTPUT_MAX, output};
+use crate::race::program::output;
 
 /// What `ping` may take beyond what its requests do.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// Requests at most: each makes a line of output.
-pub const REQUESTS_MAX: u16 = 500;
-const LINE_MAX: usize = 100;
-const _: () = assert!(REQUESTS_MAX as usize * LINE_MAX < OUTPUT_MAX);
 
 /// Sends `count` requests of `size` octets, `interval` apart, and returns the round-trip times it
 /// tells.
@@ -30,23 +25,36 @@ pub fn run(
     (count, size): (u16, usize),
     interval: Duration,
 ) -> io::Result<Vec<Duration>> {
-    let count = count.min(REQUESTS_MAX);
     let mut command = Command::new(program);
     command
         .args(["-n", "-c", &count.to_string(), "-s", &size.to_string()])
         .args(["-i", &interval.as_secs_f64().to_string(), "-W", "2"])
         .arg(address.to_string());
-    let text = output(namespace, &mut command, interval * count.into() + GRACE)?;
+    let said = output(namespace, &mut command, interval * count.into() + GRACE)?;
+    times_of(&said, count).map_err(io::Error::other)
+}
+
+/// The times of all `count` answers, or what went wrong.
+fn times_of(said: &Output, count: u16) -> Result<Vec<Duration>, String> {
+    let text = String::from_utf8_lossy(&said.stdout);
     let times = parse(&text);
     if times.len() == usize::from(count) {
         return Ok(times);
     }
-    let last = text.lines().rfind(|line| !line.is_empty());
-    Err(io::Error::other(format!(
+    // Without an answer it may be its own fault: not all take so short an interval.
+    let complaint = String::from_utf8_lossy(&said.stderr);
+    if let (true, Some(complaint)) = (times.is_empty(), last_line(&complaint)) {
+        return Err(format!("ping said: {complaint}; without it: --built-in"));
+    }
+    Err(format!(
         "{} of {count} requests were answered; ping said last: {}",
         times.len(),
-        last.unwrap_or("nothing")
-    )))
+        last_line(&text).unwrap_or("nothing")
+    ))
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().rfind(|line| !line.is_empty())
 }
 
 /// The times, as in `64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.085 ms`. An answer to what
@@ -66,6 +74,8 @@ fn parse(text: &str) -> Vec<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::ExitStatus;
+
     use proptest::prelude::*;
 
     const SAID: &str = "\
@@ -86,11 +96,44 @@ rtt min/avg/max/mdev = 0.085/6.042/12.000/5.957 ms
         assert_eq!(parse(SAID), times);
     }
 
+    fn said(stdout: &str, stderr: &str) -> Output {
+        Output {
+            status: ExitStatus::default(),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        }
+    }
+
+    #[test]
+    fn a_request_without_an_answer_and_a_ping_that_refuses_are_told_apart() {
+        assert_eq!(times_of(&said(SAID, ""), 2), Ok(parse(SAID)));
+        assert_eq!(
+            times_of(&said(SAID, ""), 3).unwrap_err(),
+            "2 of 3 requests were answered; ping said last: \
+             rtt min/avg/max/mdev = 0.085/6.042/12.000/5.957 ms"
+        );
+        assert_eq!(
+            times_of(&said("", "ping: cannot flood\n"), 3).unwrap_err(),
+            "ping said: ping: cannot flood; without it: --built-in"
+        );
+        assert_eq!(
+            times_of(&said("", ""), 3).unwrap_err(),
+            "0 of 3 requests were answered; ping said last: nothing"
+        );
+    }
+
     proptest! {
         #[test]
-        fn whatever_it_says_is_read(text: String, at in 0..SAID.len()) {
+        fn whatever_it_says_is_read(text: String) {
             let _ = parse(&text);
-            prop_assert!(parse(&SAID[..at]).len() <= 3); // cut before it says DUP
+        }
+
+        #[test]
+        fn what_is_cut_short_tells_the_times_of_its_whole_lines(at in 0..SAID.len()) {
+            let whole = SAID[..at].rfind('\n').map_or("", |end| &SAID[..end]);
+            // Of a line cut behind its time, or before it says DUP, the time is told as well.
+            let (times, least) = (parse(&SAID[..at]), parse(whole));
+            prop_assert!(times.starts_with(&least) && times.len() <= least.len() + 1);
         }
     }
 }

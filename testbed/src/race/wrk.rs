@@ -44,8 +44,12 @@ pub fn run(
         .arg(format!("--connections={connections}"))
         .arg(format!("--duration={}s", time.as_secs().max(1)))
         .arg(format!("http://{to}{path}"));
-    let text = output(namespace, &mut command, time + GRACE)?;
-    parse(&text).ok_or_else(|| io::Error::other(format!("wrk said:\n{text}")))
+    let output = output(namespace, &mut command, time + GRACE)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse(&text).ok_or_else(|| {
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        io::Error::other(format!("wrk said:\n{text}{complaints}"))
+    })
 }
 
 /// Reads what it prints.
