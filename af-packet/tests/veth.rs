@@ -88,6 +88,9 @@ fn open(name: &str, options: &Options) -> Device {
     device
 }
 
+/// Whether a ring reads blocks early by default.
+const EARLY: bool = cfg!(target_arch = "x86_64");
+
 type Received = (Vec<u8>, Meta, usize);
 
 /// Receives until there are `count` frames of ours.
@@ -198,6 +201,7 @@ fn full_size_frames_leave_with_any_tags_and_longer_ones_are_refused() {
 }
 
 #[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "blocks are not read early")]
 fn a_lone_frame_is_seen_long_before_the_retire_timeout_without_spurious_wakes() {
     if !namespace() {
         return;
@@ -211,8 +215,7 @@ fn a_lone_frame_is_seen_long_before_the_retire_timeout_without_spurious_wakes() 
         assert!(send(&mut a, &ethernet(B, A, &[], EXPERIMENT, &[n; 60])));
         assert_eq!(receive(&mut b, 1)[0].0[14], n);
     }
-    let early = if cfg!(target_arch = "x86_64") { 50 } else { 0 };
-    assert_eq!(b.rx_counters().early, early);
+    assert_eq!(b.rx_counters().early, 50);
     let before = Instant::now();
     let wake = b.wait(Some(Duration::from_millis(50)), &[]).unwrap();
     assert_eq!(wake, af_packet::Wake::default());
@@ -462,7 +465,12 @@ fn a_link_that_went_down_works_again_when_it_is_up() {
     assert!(send(&mut b, &ethernet(A, B, &[], EXPERIMENT, &[2; 60])));
     assert_eq!(receive(&mut a, 1)[0].0[14], 2);
     // The doorbell still rings after the ring: no frame waits for the retire timeout.
-    assert_eq!(a.rx_counters().early, a.rx_counters().frames);
+    let early = if EARLY {
+        a.rx_counters().frames
+    } else {
+        0
+    };
+    assert_eq!(a.rx_counters().early, early);
 }
 
 /// Takes every capability from this thread: what follows needs none. (A program run as root gets
@@ -606,7 +614,9 @@ fn fanout_members_share_flows_and_move_to_spares() {
             total = one.rx_counters().frames + two.rx_counters().frames - before;
         }
         assert_eq!(total, 64, "every frame came once");
-        assert!(one.rx_counters().early > 0 && two.rx_counters().early > 0);
+        for device in [&one, &two] {
+            assert_eq!(device.rx_counters().early > 0, EARLY);
+        }
         assert!(matches!(
             one.attach(&link("a")),
             Err(AttachError::NoSpares { .. })

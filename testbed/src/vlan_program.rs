@@ -8,7 +8,7 @@
 //! Spec: `<linux/bpf.h>`, `struct __sk_buff`, `bpf_skb_vlan_push`, `bpf_skb_vlan_pop`; RFC 9669.
 
 use aya::Ebpf;
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
 use object::write::{Object, StandardSection, Symbol, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
@@ -186,9 +186,14 @@ pub(crate) fn attach(namespace: &Netns, device: &str, tags: &[Tag]) -> io::Resul
             let program: &mut SchedClassifier =
                 program.try_into().map_err(|error| in_full(&error))?;
             program.load().map_err(|error| in_full(&error))?;
-            program
-                .attach(device, direction)
-                .map_err(|error| in_full(&error))?;
+            if program.attach(device, direction).is_err() {
+                // Before TCX (Linux 6.6) it hangs on a queueing discipline of its own; the second
+                // program finds that of the first.
+                let _ = tc::qdisc_add_clsact(device);
+                program
+                    .attach(device, direction)
+                    .map_err(|error| in_full(&error))?;
+            }
         }
         Ok(loaded)
     })?

@@ -195,7 +195,8 @@ fn super_frames_pass_with_the_tag_beside_them() {
     assert!(transfer(&wiring, &octets) == octets);
     let mut frame = vec![0; FRAME_MAX];
     let longest = std::iter::from_fn(|| sniffer.receive(&mut frame).unwrap()).max();
-    assert!(longest.unwrap() > 60_000, "{longest:?}");
+    // How long they get is up to TCP, which paces by the speed of the machine.
+    assert!(longest.unwrap() > 10 * 1500, "{longest:?}");
 }
 
 #[test]
