@@ -238,10 +238,12 @@ impl Device {
         }
         socket::bind(self.rx_fd.as_fd(), link.index, all)
             .map_err(self.failed("binding the receive ring"))?;
-        // Protocol 0: it sends only, and the kernel derives each frame's protocol from its
-        // octets, which tagged super-segments need.
+        // Protocol 0: it sends only. That of tagged frames is told with each kick.
         socket::bind(self.tx_fd.as_fd(), link.index, 0)
             .map_err(self.failed("binding the transmit ring"))?;
+        let kick = SocketKick::new(&self.tx_fd, &self.rx_fd, link.index)
+            .map_err(self.failed("addressing the link"))?;
+        self.tx.set_kick(Box::new(kick));
         self.tx.set_mtu(link.mtu);
         self.link = Some(link.clone());
         Ok(())
@@ -265,10 +267,6 @@ impl Device {
         self.past = self.rx_counters();
         self.rx = rx;
         self.rx_fd = Arc::new(pair.rx);
-        self.tx.set_kick(Box::new(SocketKick {
-            ring: Arc::clone(&self.tx_fd),
-            plain: Arc::clone(&self.rx_fd),
-        }));
         self.doorbell = pair.doorbell;
         self.member = false;
         Ok(())

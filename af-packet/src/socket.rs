@@ -12,8 +12,9 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use dataplane::EtherType;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, getsockopt, sockopt};
+use nix::sys::socket::{LinkAddr, MsgFlags, SockaddrLike as _, getsockopt, sockopt};
 
 use crate::error::OpenError;
 use crate::ring::{Kick, KickError};
@@ -333,24 +334,65 @@ pub(crate) fn kick(ring: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Kicks a transmit ring through its socket, and sends what goes past the ring.
 #[derive(Debug)]
 pub(crate) struct SocketKick {
-    pub(crate) ring: Arc<OwnedFd>,
-    /// A socket without a transmit ring, on the same link.
-    pub(crate) plain: Arc<OwnedFd>,
+    ring: Arc<OwnedFd>,
+    plain: Arc<OwnedFd>,
+    /// The link, for frames whose outermost tag is a C-tag, an S-tag, or missing.
+    links: [LinkAddr; 3],
+}
+
+impl SocketKick {
+    /// For interface `index`, to which both sockets are bound; `plain` has no transmit ring.
+    pub(crate) fn new(ring: &Arc<OwnedFd>, plain: &Arc<OwnedFd>, index: u32) -> io::Result<Self> {
+        let link = |tag: EtherType| -> io::Result<LinkAddr> {
+            let address = link_address(index, tag.0)?;
+            let place = (&raw const address).cast();
+            // SAFETY: an address of that many octets lies there, and is copied.
+            let link = unsafe { LinkAddr::from_raw(place, Some(link_address_len())) };
+            link.ok_or_else(|| Errno::EINVAL.into())
+        };
+        Ok(Self {
+            ring: Arc::clone(ring),
+            plain: Arc::clone(plain),
+            links: [
+                link(EtherType::CTAG)?,
+                link(EtherType::STAG)?,
+                link(EtherType::default())?,
+            ],
+        })
+    }
+
+    fn link(&self, tag: Option<EtherType>) -> &LinkAddr {
+        let [ctag, stag, none] = &self.links;
+        match tag {
+            Some(EtherType::CTAG) => ctag,
+            Some(EtherType::STAG) => stag,
+            _ => none,
+        }
+    }
+
+    fn send(
+        &self,
+        fd: BorrowedFd<'_>,
+        pieces: &[IoSlice<'_>],
+        tag: Option<EtherType>,
+    ) -> Result<(), KickError> {
+        let (fd, flags, link) = (fd.as_raw_fd(), MsgFlags::MSG_DONTWAIT, self.link(tag));
+        let sent = nix::sys::socket::sendmsg(fd, pieces, &[], flags, Some(link));
+        sent.map(drop).map_err(kick_error)
+    }
 }
 
 impl Kick for SocketKick {
-    fn kick(&mut self) -> Result<(), KickError> {
-        kick(self.ring.as_fd()).map_err(kick_error)
+    fn kick(&mut self, tag: Option<EtherType>) -> Result<(), KickError> {
+        self.send(self.ring.as_fd(), &[], tag)
     }
 
     fn gathers(&self) -> bool {
         true
     }
 
-    fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
-        let (fd, flags) = (self.plain.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-        let sent = nix::sys::socket::sendmsg::<()>(fd, pieces, &[], flags, None);
-        sent.map(drop).map_err(kick_error)
+    fn gather(&mut self, pieces: &[IoSlice<'_>], tag: Option<EtherType>) -> Result<(), KickError> {
+        self.send(self.plain.as_fd(), pieces, tag)
     }
 }
 
@@ -359,6 +401,7 @@ fn kick_error(error: Errno) -> KickError {
         Errno::EAGAIN => KickError::SendBufferFull,
         Errno::ENOBUFS => KickError::QueueFull,
         Errno::ENETDOWN | Errno::ENXIO => KickError::LinkDown,
+        Errno::ENOMEM | Errno::EINVAL => KickError::Refused,
         error => KickError::Other(error as i32),
     }
 }

@@ -10,7 +10,7 @@
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dataplane::{IfIndex, Tag};
+use dataplane::{EtherType, IfIndex, Tag};
 
 use crate::region::{Geometry, Region};
 use crate::ring::{Kick, KickError, RxRing, TxRing};
@@ -272,11 +272,14 @@ fn two(first: u16, second: u16) -> u32 {
 pub struct Sent {
     /// The header in front.
     pub vnet: Vec<u8>,
+    /// What the kick said the outermost tag is.
+    pub tag: Option<EtherType>,
     /// The frame.
     pub octets: Vec<u8>,
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of a test")]
 struct Wire {
     region: Region,
     geometry: Geometry,
@@ -288,6 +291,7 @@ struct Wire {
     lazy: bool,
     forgetful: bool,
     refusals: u32,
+    whole: bool,
 }
 
 /// The kernel's side of a transmit ring; clones share it.
@@ -309,6 +313,7 @@ impl FakeWire {
             lazy: false,
             forgetful: false,
             refusals: 0,
+            whole: false,
         })));
         let mut ring = TxRing::new(ours, geometry, vnet, Box::new(wire.clone()));
         ring.set_mtu(1500);
@@ -349,6 +354,11 @@ impl FakeWire {
         self.wire().refusals += 1;
     }
 
+    /// Whether super-segments are refused, as by a kernel that finds no IP header.
+    pub fn set_whole(&self, whole: bool) {
+        self.wire().whole = whole;
+    }
+
     /// Completes every slot that is being sent.
     pub fn complete(&self) {
         let wire = self.wire();
@@ -374,6 +384,15 @@ impl Wire {
 }
 
 impl Wire {
+    /// `Err` when a frame behind this `virtio_net_hdr` cannot be sent.
+    fn split(&self, header: &[u8]) -> Result<(), KickError> {
+        let splits = !self.whole
+            || header
+                .get(1)
+                .is_none_or(|kind| *kind == uapi::vnet::GSO_NONE);
+        splits.then_some(()).ok_or(KickError::Refused)
+    }
+
     /// `Err` when no more may be sent.
     fn charge(&mut self) -> Result<(), KickError> {
         match &mut self.budget {
@@ -390,9 +409,10 @@ impl Kick for FakeWire {
         true
     }
 
-    fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
+    fn gather(&mut self, pieces: &[IoSlice<'_>], tag: Option<EtherType>) -> Result<(), KickError> {
         let mut wire = self.wire();
         wire.charge()?;
+        wire.split(pieces.first().map_or(&[], |header| header))?;
         if wire.forgetful {
             return Ok(());
         }
@@ -403,12 +423,13 @@ impl Kick for FakeWire {
         let (vnet, octets) = octets.split_at(uapi::vnet::SIZE.min(octets.len()));
         wire.sent.push(Sent {
             vnet: vnet.to_vec(),
+            tag,
             octets: octets.to_vec(),
         });
         Ok(())
     }
 
-    fn kick(&mut self) -> Result<(), KickError> {
+    fn kick(&mut self, tag: Option<EtherType>) -> Result<(), KickError> {
         let mut wire = self.wire();
         loop {
             let at = wire.geometry.slot_at(wire.head);
@@ -432,8 +453,10 @@ impl Kick for FakeWire {
                     let octets = unsafe { wire.region.octets(at + start, len) };
                     let front = if wire.vnet { uapi::vnet::SIZE } else { 0 };
                     let (vnet, octets) = octets.split_at(front.min(len));
+                    wire.split(vnet)?;
                     let sent = Sent {
                         vnet: vnet.to_vec(),
+                        tag,
                         octets: octets.to_vec(),
                     };
                     wire.sent.push(sent);

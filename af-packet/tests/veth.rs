@@ -465,11 +465,7 @@ fn a_link_that_went_down_works_again_when_it_is_up() {
     assert!(send(&mut b, &ethernet(A, B, &[], EXPERIMENT, &[2; 60])));
     assert_eq!(receive(&mut a, 1)[0].0[14], 2);
     // The doorbell still rings after the ring: no frame waits for the retire timeout.
-    let early = if EARLY {
-        a.rx_counters().frames
-    } else {
-        0
-    };
+    let early = if EARLY { a.rx_counters().frames } else { 0 };
     assert_eq!(a.rx_counters().early, early);
 }
 

@@ -136,9 +136,40 @@ pub(super) fn map_tx(
         .map_err(|source| ring_error(name, geometry.octets(), source))?;
     let region = Region::map(fd.as_fd(), geometry.octets())
         .map_err(|source| ring_error(name, geometry.octets(), source))?;
-    let kick = SocketKick {
-        ring: Arc::clone(fd),
-        plain: Arc::clone(plain),
-    };
-    Ok(TxRing::new(region, geometry, vnet, Box::new(kick)))
+    // Of no link yet.
+    let kick = SocketKick::new(fd, plain, 0).map_err(step(name, "addressing a link"))?;
+    let mut ring = TxRing::new(region, geometry, vnet, Box::new(kick));
+    if !splits_behind_tags() {
+        ring.split_nothing();
+    }
+    Ok(ring)
+}
+
+/// Whether the kernel finds the IP header behind a tag: without that, it refuses a super-segment,
+/// or a device makes something else of it (`packet_parse_headers` since dfed913e8b55, Linux 5.19).
+fn splits_behind_tags() -> bool {
+    let release = nix::sys::utsname::uname().ok();
+    let release = release.and_then(|name| Some(version(name.release().to_str()?)));
+    release.is_none_or(|release| release >= (5, 19))
+}
+
+/// The first two numbers of a release, as in `6.1.0-54-amd64`.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn a_release_begins_with_two_numbers() {
+        assert_eq!(version("6.1.0-54-amd64"), (6, 1));
+        assert_eq!(version("5.15-rc1"), (5, 15));
+        assert_eq!(version("6.18.44-fc-v669"), (6, 18));
+        assert_eq!((version(""), version("linux")), ((0, 0), (0, 0)));
+    }
 }

@@ -10,12 +10,17 @@
 //! copied into the slot, and from there once more by every virtual link.) Order is kept: while the
 //! ring holds earlier frames it cannot get rid of, such a frame takes its slot after all.
 //!
+//! # Tags
+//! A kick tells the kernel the outermost tag's EtherType of what it sends, so it is for frames that
+//! begin alike: the first ones in the ring. The kernel could read it where it lies, but asks the
+//! device to, and until Linux 6.10 a macvlan cannot; then it looks for the IP header four octets
+//! early, and refuses super-segments.
+//!
 //! # Ownership
 //! A slot's state says who has it: `Free`, `Held` by a frame, `Spent` when that frame has left
-//! otherwise, or `Committed` to the kernel until its status is `AVAILABLE` again (read with
-//! Acquire). Each slot is handed out at most once
-//! while it is `Held`; it is committed only by taking that very frame, recognised by where its
-//! octets lie. A frame that outlives its [`TxTurn`] still borrows the ring, so the slot cannot
+//! otherwise, `Ready` when it waits for a kick, or `Committed` to the kernel until its status is
+//! `AVAILABLE` again (read with Acquire). Each slot is handed out at most once while it is `Held`;
+//! it becomes ready only by taking that very frame, recognised by where its octets lie. A frame that outlives its [`TxTurn`] still borrows the ring, so the slot cannot
 //! be handed out again before the frame is gone; that its slot is skipped meanwhile is harmless,
 //! as the kernel then reads nothing but the header.
 #![expect(
@@ -29,11 +34,11 @@ use std::fmt;
 use std::io::IoSlice;
 
 use dataplane::frame::ETHERNET_HEADER;
-use dataplane::{Frame, HEADROOM, Offload, Port, checksum};
+use dataplane::{EtherType, Frame, HEADROOM, Offload, Port, checksum};
 
 use crate::region::{Geometry, Region};
 use crate::ring::header::halves;
-use crate::ring::vnet::{self, SEGMENTATION_MAX, link_room};
+use crate::ring::vnet::{self, SEGMENTATION_MAX, link_room, outermost_tag};
 use crate::uapi;
 use crate::uapi::{tx_status, v3};
 
@@ -54,7 +59,41 @@ enum Slot {
     Free,
     Held,
     Spent,
+    Ready,
     Committed,
+}
+
+/// What a slot that is `Ready` or `Committed` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// Nothing: the kernel skips it.
+    Skip,
+    /// A frame, with the EtherType of its outermost tag.
+    Frame(Option<EtherType>),
+}
+
+/// Frames of one kick.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// The outermost tag of each.
+    tag: Option<EtherType>,
+}
+
+/// How many frames are sent without segmentation left to the kernel, after it has refused a
+/// super-segment for the first time. Twice as many each time it does again, up to `REST_MAX`: what
+/// was short of memory recovers, and a kernel that cannot do it is seldom asked.
+const REST_MIN: u64 = 1 << 10;
+const REST_MAX: u64 = 1 << 20;
+
+/// Whether the kernel splits super-segments.
+#[derive(Clone, Copy, Debug)]
+struct Splitting {
+    /// Never.
+    never: bool,
+    /// Not before so many frames were sent.
+    after: u64,
+    /// Frames to wait after the next refusal.
+    rest: u64,
 }
 
 /// A transmit ring.
@@ -62,6 +101,7 @@ pub struct TxRing {
     region: Region,
     geometry: Geometry,
     states: Box<[Slot]>,
+    contents: Box<[Content]>,
     /// The oldest slot that is not `Free`.
     oldest: usize,
     /// Slots from `oldest` to the one handed out next; at most `states.len()`.
@@ -74,6 +114,7 @@ pub struct TxRing {
     /// known.
     mtu: usize,
     vnet: bool,
+    splitting: Splitting,
     kick: Box<dyn Kick + Send>,
     counters: TxCounters,
 }
@@ -96,6 +137,7 @@ impl TxRing {
         );
         Self {
             states: vec![Slot::Free; geometry.slots()].into_boxed_slice(),
+            contents: vec![Content::Skip; geometry.slots()].into_boxed_slice(),
             region,
             geometry,
             oldest: 0,
@@ -104,14 +146,31 @@ impl TxRing {
             held: 0,
             mtu: 0,
             vnet,
+            splitting: Splitting {
+                never: !vnet,
+                after: 0,
+                rest: REST_MIN,
+            },
             kick,
             counters: TxCounters::default(),
         }
     }
 
-    /// Kicks by `kick` from now on.
+    /// Leaves no segmentation to the kernel.
+    pub(crate) fn split_nothing(&mut self) {
+        self.splitting.never = true;
+    }
+
+    /// Kicks by `kick` from now on; another device may split what the last one did not.
     pub(crate) fn set_kick(&mut self, kick: Box<dyn Kick + Send>) {
         self.kick = kick;
+        self.splitting.after = 0;
+        self.splitting.rest = REST_MIN;
+    }
+
+    /// Whether super-segments are taken.
+    fn splits(&self) -> bool {
+        !self.splitting.never && self.counters.frames >= self.splitting.after
     }
 
     /// Begins a turn.
@@ -136,7 +195,7 @@ impl TxRing {
     pub fn offload(&self) -> Offload {
         Offload {
             checksum: self.vnet,
-            segmentation_max: if self.vnet {
+            segmentation_max: if self.splits() {
                 SEGMENTATION_MAX.min(self.room())
             } else {
                 0
@@ -153,8 +212,8 @@ impl TxRing {
         self.note_taken();
         for back in 1..=self.unsent {
             let slot = self.slot_before_next(back);
-            if self.states[slot] == Slot::Committed && self.blocks_the_head(slot) {
-                self.commit_skip(slot);
+            if self.blocks_the_head(slot) {
+                self.skip(slot);
                 self.counters.oversize += 1;
             }
         }
@@ -181,26 +240,39 @@ impl TxRing {
         self.geometry.slot_len - BUFFER - FRONT
     }
 
-    /// Whether the frame committed in `slot` is one the device would refuse for its length.
+    /// Whether the frame that waits in `slot` is one the device would refuse for its length.
     fn blocks_the_head(&self, slot: usize) -> bool {
+        let frame = self.waiting(slot);
+        frame.is_some_and(|(whole, octets)| whole && octets.len() > self.frame_max(octets))
+    }
+
+    /// Whether a super-segment waits in `slot`.
+    fn is_super_segment(&self, slot: usize) -> bool {
+        self.waiting(slot).is_some_and(|(whole, _)| !whole)
+    }
+
+    /// The frame that waits in `slot` for the kernel, and whether it is sent whole.
+    fn waiting(&self, slot: usize) -> Option<(bool, &[u8])> {
+        let waits = matches!(self.states[slot], Slot::Ready | Slot::Committed);
+        if !waits || self.contents[slot] == Content::Skip {
+            return None;
+        }
         let at = self.geometry.slot_at(slot);
         let len = usize::try_from(self.word(at + v3::LEN)).unwrap_or(0);
         let start = usize::from(halves(self.word(at + v3::MAC_NET)).0);
         if start < BUFFER || len > self.geometry.slot_len.saturating_sub(start) {
-            return false;
+            return None;
         }
         // SAFETY:
         // 1. We wrote both numbers, and checked again that they lie in the slot.
-        // 2. The slot is committed, so no frame has it; the kernel only reads it, and only in
-        //    system calls of ours.
+        // 2. The slot waits, so no frame has it; the kernel only reads it, and only in system
+        //    calls of ours.
         let octets = unsafe { self.region.octets(at + start, len) };
         if !self.vnet {
-            return len > self.frame_max(octets);
+            return Some((true, octets));
         }
-        let Some((header, octets)) = octets.split_at_checked(uapi::vnet::SIZE) else {
-            return false;
-        };
-        header.get(1) == Some(&uapi::vnet::GSO_NONE) && octets.len() > self.frame_max(octets)
+        let (header, octets) = octets.split_at_checked(uapi::vnet::SIZE)?;
+        Some((header.get(1) == Some(&uapi::vnet::GSO_NONE), octets))
     }
 
     fn word(&self, at: usize) -> u32 {
@@ -227,10 +299,10 @@ impl TxRing {
         }
     }
 
-    /// Whether committed frames wait for another kick.
-    fn has_committed(&self) -> bool {
+    /// Whether frames wait for a kick.
+    fn has_waiting(&self) -> bool {
         let mut unsent = (1..=self.unsent).map(|back| self.slot_before_next(back));
-        unsent.any(|slot| self.states[slot] == Slot::Committed)
+        unsent.any(|slot| matches!(self.states[slot], Slot::Ready | Slot::Committed))
     }
 
     /// Lets the kernel skip spent slots it would have to look at next.
@@ -239,10 +311,10 @@ impl TxRing {
             let slot = self.slot_before_next(back);
             match self.states[slot] {
                 Slot::Spent => {
-                    self.commit_skip(slot);
+                    self.skip(slot);
                     self.counters.skipped += 1;
                 }
-                Slot::Committed => {}
+                Slot::Ready | Slot::Committed => {}
                 Slot::Held | Slot::Free => return,
             }
         }
@@ -254,12 +326,13 @@ impl TxRing {
         if !self.vnet || !self.kick.gathers() || frame.tail().len() >= PIECES_MAX {
             return false;
         }
-        if self.has_committed() {
+        if self.has_waiting() {
             self.send();
-            if self.has_committed() {
+            if self.has_waiting() {
                 return false;
             }
         }
+        let tag = outermost_tag(frame.octets());
         let slot = self.slot_of(frame);
         if !frame.push_front(uapi::vnet::SIZE) {
             return false;
@@ -273,7 +346,7 @@ impl TxRing {
         for (place, octets) in pieces.iter_mut().zip(octets) {
             *place = IoSlice::new(octets);
         }
-        let sent = self.kick.gather(&pieces[..=frame.tail().len()]);
+        let sent = self.kick.gather(&pieces[..=frame.tail().len()], tag);
         if let Err(error) = sent {
             self.counters.count_error(error);
             let advanced = frame.advance(uapi::vnet::SIZE);
@@ -331,6 +404,7 @@ impl TxRing {
         if self.slot_of(frame).is_none() {
             return false;
         }
+        let tag = outermost_tag(frame.octets());
         if self.vnet {
             if !frame.push_front(uapi::vnet::SIZE) {
                 return false;
@@ -343,35 +417,60 @@ impl TxRing {
         let Some((slot, start)) = self.slot_of(frame) else {
             unreachable!("the front moved inside the slot's buffer");
         };
-        self.commit(slot, start, frame.len());
+        self.commit(slot, (start, frame.len()), tag);
         true
     }
 
-    /// Gives `slot` to the kernel: `len` octets from `start` in the slot, the `virtio_net_hdr`
-    /// among them if there is one.
-    fn commit(&mut self, slot: usize, start: u16, len: usize) {
-        let at = self.geometry.slot_at(slot);
-        self.write_header(at, start, len);
-        self.states[slot] = Slot::Committed;
+    /// Makes `slot` ready for the kernel: `len` octets from `start` in the slot, the
+    /// `virtio_net_hdr` among them if there is one, of a frame with `tag`.
+    fn commit(&mut self, slot: usize, (start, len): (u16, usize), tag: Option<EtherType>) {
+        self.make_ready(slot, (start, len), Content::Frame(tag));
         self.held -= 1;
         self.counters.frames += 1;
     }
 
     /// Makes `slot` one the kernel skips: with `PACKET_TX_HAS_OFF` an offset of 0 is refused.
-    fn commit_skip(&mut self, slot: usize) {
-        let at = self.geometry.slot_at(slot);
-        self.write_header(at, 0, ETHERNET_HEADER);
-        self.states[slot] = Slot::Committed;
+    fn skip(&mut self, slot: usize) {
+        self.make_ready(slot, (0, ETHERNET_HEADER), Content::Skip);
     }
 
-    fn write_header(&mut self, at: usize, start: u16, len: usize) {
+    fn make_ready(&mut self, slot: usize, (start, len): (u16, usize), content: Content) {
+        let at = self.geometry.slot_at(slot);
         let len = u32::try_from(len).unwrap_or(0);
         let [a, b] = start.to_ne_bytes();
         self.store(at + v3::NEXT, 0);
         self.store(at + v3::LEN, len);
         self.store(at + v3::SNAPLEN, len);
         self.store(at + v3::MAC_NET, u32::from_ne_bytes([a, b, 0, 0]));
-        self.store(at + v3::STATUS, tx_status::SEND_REQUEST);
+        self.store(at + v3::STATUS, tx_status::AVAILABLE);
+        self.states[slot] = Slot::Ready;
+        self.contents[slot] = content;
+    }
+
+    /// Gives the kernel what waits at its head and has the same outermost tag; `None`: nothing
+    /// does.
+    fn release(&mut self) -> Option<Run> {
+        let mut common = None;
+        let mut released = false;
+        for back in (1..=self.unsent).rev() {
+            let slot = self.slot_before_next(back);
+            if !matches!(self.states[slot], Slot::Ready | Slot::Committed) {
+                break;
+            }
+            if let Content::Frame(tag) = self.contents[slot]
+                && *common.get_or_insert(tag) != tag
+            {
+                break;
+            }
+            if self.states[slot] == Slot::Ready {
+                let status = self.geometry.slot_at(slot) + v3::STATUS;
+                self.store(status, tx_status::SEND_REQUEST);
+                self.states[slot] = Slot::Committed;
+            }
+            released = true;
+        }
+        let tag = common.flatten();
+        released.then_some(Run { tag })
     }
 
     /// Ends a turn: no handed-out slot stays in the kernel's way, and what is committed is sent.
@@ -381,7 +480,7 @@ impl TxRing {
             match self.states[slot] {
                 Slot::Held => self.held -= 1,
                 Slot::Spent => {}
-                Slot::Committed | Slot::Free => break,
+                Slot::Ready | Slot::Committed | Slot::Free => break,
             }
             self.states[slot] = Slot::Free;
             self.used -= 1;
@@ -393,7 +492,7 @@ impl TxRing {
             }
             let slot = self.slot_before_next(back);
             if self.states[slot] == Slot::Held {
-                self.commit_skip(slot);
+                self.skip(slot);
                 self.held -= 1;
                 self.counters.skipped += 1;
             }
@@ -402,27 +501,53 @@ impl TxRing {
         self.reap();
     }
 
-    /// Kicks if there is something to send. A link that flapped reports `ENETDOWN` once though
-    /// it is up again, hence the second try.
+    /// Kicks as long as there is something to send and the kernel takes it. A link that flapped
+    /// reports `ENETDOWN` once though it is up again, hence the second try.
     fn send(&mut self) {
-        for _ in 0..2 {
+        let mut flapped = false;
+        self.note_taken();
+        if self.has_waiting() {
+            self.skip_spent();
+        }
+        while let Some(Run { tag }) = self.release() {
+            let before = self.unsent;
+            self.counters.kicks += 1;
+            let kicked = self.kick.kick(tag);
             self.note_taken();
-            if self.has_committed() {
-                self.skip_spent();
-            }
-            if self.unsent == 0 || self.states[self.slot_before_next(self.unsent)] == Slot::Held {
+            let again = match kicked {
+                Ok(()) => self.unsent < before,
+                Err(error) => {
+                    self.counters.count_error(error);
+                    match error {
+                        KickError::LinkDown => !std::mem::replace(&mut flapped, true),
+                        KickError::Refused => self.throw_out_super_segments(),
+                        _ => false,
+                    }
+                }
+            };
+            if !again {
                 return;
             }
-            self.counters.kicks += 1;
-            let kicked = self.kick.kick();
-            if let Err(error) = kicked {
-                self.counters.count_error(error);
-            }
-            if kicked != Err(KickError::LinkDown) {
-                break;
+        }
+    }
+
+    /// After a kick was refused: if the kernel stopped at a super-segment, it and all others are
+    /// thrown out, and for some time there are no more. Else nothing is done, and `false` returned.
+    fn throw_out_super_segments(&mut self) -> bool {
+        if self.unsent == 0 || !self.is_super_segment(self.slot_before_next(self.unsent)) {
+            return false;
+        }
+        for back in 1..=self.unsent {
+            let slot = self.slot_before_next(back);
+            if self.is_super_segment(slot) {
+                self.skip(slot);
+                self.counters.refused += 1;
             }
         }
-        self.note_taken();
+        let splitting = &mut self.splitting;
+        splitting.after = self.counters.frames + splitting.rest;
+        splitting.rest = (splitting.rest * 2).min(REST_MAX);
+        true
     }
 
     /// Follows the kernel's head: behind every slot it has taken.
@@ -436,7 +561,7 @@ impl TxRing {
                 tx_status::SEND_REQUEST => return,
                 tx_status::WRONG_FORMAT => {
                     // The kernel stays here until the slot is asked for again.
-                    self.commit_skip(slot);
+                    self.skip(slot);
                     self.counters.wrong_format += 1;
                     return;
                 }
@@ -477,6 +602,11 @@ impl TxTurn<'_> {
     }
 
     fn refusal(&mut self, frame: &Frame<'_>) -> bool {
+        // Made before the kernel refused another.
+        if frame.meta.segmentation.is_some() && self.ring.vnet && !self.ring.splits() {
+            self.ring.counters.refused += 1;
+            return true;
+        }
         let max = match frame.meta.segmentation {
             None => self.ring.frame_max(frame.octets()),
             Some(_) => SEGMENTATION_MAX,

@@ -154,6 +154,13 @@ pub(crate) fn link_header(octets: &[u8]) -> (usize, EtherType) {
     (end, EtherType::default())
 }
 
+/// The EtherType of the outermost inline tag.
+pub(crate) fn outermost_tag(octets: &[u8]) -> Option<EtherType> {
+    let place = octets.get(ETHERNET_HEADER - 2..ETHERNET_HEADER)?;
+    let ether_type = EtherType(u16::from_be_bytes(place.try_into().ok()?));
+    ether_type.is_tag().then_some(ether_type)
+}
+
 /// Octets of the link header that a device sends beside a packet of its MTU: the Ethernet header
 /// and one tag. `is_skb_forwardable` (net/core/dev.c) draws the line there for veth, and drivers
 /// size their buffers so; a second tag is taken out of the packet.

@@ -2,25 +2,29 @@
 
 use std::io::IoSlice;
 
+use dataplane::EtherType;
+
 /// Tells the kernel to look at the ring.
 pub trait Kick {
-    /// Sends what is committed, without waiting.
+    /// Sends what is committed, without waiting. `tag`: what the outermost tag of each of these
+    /// frames is, if they have one.
     ///
     /// # Errors
     /// Why the kernel stopped before the end; what it sent until then is sent.
-    fn kick(&mut self) -> Result<(), KickError>;
+    fn kick(&mut self, tag: Option<EtherType>) -> Result<(), KickError>;
 
     /// Whether [`Self::gather`] can be tried.
     fn gathers(&self) -> bool {
         false
     }
 
-    /// Sends one frame, its `virtio_net_hdr` first, past the ring and without waiting.
+    /// Sends one frame, its `virtio_net_hdr` first, past the ring and without waiting. `tag`: as
+    /// for [`Self::kick`].
     ///
     /// # Errors
     /// Why not. After [`KickError::QueueFull`] the frame may be lost.
-    fn gather(&mut self, pieces: &[IoSlice<'_>]) -> Result<(), KickError> {
-        let _ = pieces;
+    fn gather(&mut self, pieces: &[IoSlice<'_>], tag: Option<EtherType>) -> Result<(), KickError> {
+        let _ = (pieces, tag);
         Err(KickError::Other(libc::EOPNOTSUPP))
     }
 }
@@ -34,6 +38,9 @@ pub enum KickError {
     QueueFull,
     /// `ENETDOWN`, `ENXIO`: the interface is down, or gone.
     LinkDown,
+    /// `ENOMEM`, `EINVAL`: the kernel cannot split or finish a frame as it is asked to; there may
+    /// also be no memory.
+    Refused,
     /// Another error, by number.
     Other(i32),
 }
@@ -54,6 +61,9 @@ pub struct TxCounters {
     pub oversize: u64,
     /// Frames refused because their checksum or segmentation metadata is contradictory.
     pub invalid: u64,
+    /// Super-segments the kernel refused to split: thrown out, and after them segmentation is not
+    /// left to it for some time. In the ring they would block everything behind them.
+    pub refused: u64,
     /// Slots handed out, not transmitted, and skipped.
     pub skipped: u64,
     /// Slots the kernel called malformed.
@@ -72,14 +82,14 @@ impl TxCounters {
     /// Frames that were not sent for a fault of their own: refused here for their length or
     /// metadata, or by the kernel.
     pub fn wrong(&self) -> u64 {
-        self.oversize + self.invalid + self.wrong_format
+        self.oversize + self.invalid + self.refused + self.wrong_format
     }
 
     pub(super) fn count_error(&mut self, error: KickError) {
         match error {
             KickError::LinkDown => self.link_down += 1,
             KickError::SendBufferFull | KickError::QueueFull => self.back_pressure += 1,
-            KickError::Other(_) => self.kick_errors += 1,
+            KickError::Refused | KickError::Other(_) => self.kick_errors += 1,
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use dataplane::{Checksum, EtherType, Segmentation};
+use dataplane::{Checksum, Segmentation};
 use proptest::prelude::*;
 
 use super::*;
@@ -154,11 +154,11 @@ fn a_full_ring_refuses_and_loses_nothing() {
 fn a_link_that_flapped_is_kicked_twice() {
     struct Flapped(FakeWire, bool);
     impl Kick for Flapped {
-        fn kick(&mut self) -> Result<(), KickError> {
+        fn kick(&mut self, tag: Option<EtherType>) -> Result<(), KickError> {
             if std::mem::replace(&mut self.1, false) {
                 return Err(KickError::LinkDown);
             }
-            self.0.kick()
+            self.0.kick(tag)
         }
     }
     let (wire, mut ring) = FakeWire::new(SMALL, true);
@@ -621,4 +621,109 @@ fn a_full_send_buffer_puts_the_tail_into_the_slot_and_keeps_the_order() {
     // Too long for its slot as well: it is the sender's again.
     wire.limit(Some((0, KickError::SendBufferFull)));
     assert!(!gather(&mut ring.turn(), 5, 600));
+}
+
+/// A frame of 60 octets that begins with this EtherType, its last octet `mark`.
+fn send_behind(turn: &mut TxTurn<'_>, ether_type: u16, mark: u8) {
+    let mut frame = turn.alloc(60).unwrap();
+    frame.octets_mut().fill(0);
+    frame.octets_mut()[12..14].copy_from_slice(&ether_type.to_be_bytes());
+    frame.octets_mut()[59] = mark;
+    turn.transmit(frame).unwrap();
+}
+
+/// The marks and the tags of what was sent.
+fn marks(wire: &FakeWire) -> Vec<(u8, Option<EtherType>)> {
+    let sent = wire.take_sent().into_iter();
+    sent.map(|sent| (sent.octets[59], sent.tag)).collect()
+}
+
+#[test]
+fn the_kernel_is_told_the_outermost_tag_of_every_frame() {
+    let (ctag, stag) = (Some(EtherType::CTAG), Some(EtherType::STAG));
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    let mut turn = ring.turn();
+    let types = [0x8100, 0x8100, 0x0800, 0x0806, 0x88a8, 0x8100];
+    for (mark, ether_type) in (1..).zip(types) {
+        send_behind(&mut turn, ether_type, mark);
+    }
+    // Built, and not sent: it stands between none.
+    drop(turn.alloc(60).unwrap());
+    drop(turn);
+    let all = [ctag, ctag, None, None, stag, ctag];
+    assert_eq!(marks(&wire), (1..).zip(all).collect::<Vec<_>>());
+    assert_eq!(ring.counters().kicks, 4);
+    assert!(!ring.pending());
+}
+
+#[test]
+fn frames_behind_another_tag_wait_for_those_before_them() {
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    wire.limit(Some((1, KickError::QueueFull)));
+    let mut turn = ring.turn();
+    send_behind(&mut turn, 0x8100, 1);
+    send_behind(&mut turn, 0x8100, 2);
+    send_behind(&mut turn, 0x0800, 3);
+    drop(turn);
+    assert_eq!(marks(&wire), [(1, Some(EtherType::CTAG))]);
+    send_behind(&mut ring.turn(), 0x8100, 4);
+    assert!(ring.pending());
+    wire.limit(None);
+    drop(ring.turn());
+    let ctag = Some(EtherType::CTAG);
+    assert_eq!(marks(&wire), [(2, ctag), (3, None), (4, ctag)]);
+    assert!(!ring.pending());
+}
+
+#[test]
+fn a_super_segment_the_kernel_refuses_holds_nothing_up() {
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    wire.set_whole(true);
+    assert!(ring.offload().segmentation_max > 0);
+    let mut turn = ring.turn();
+    send_behind(&mut turn, 0x8100, 1);
+    for _ in 0..2 {
+        let mut frame = turn.alloc(400).unwrap();
+        super_segment(&mut frame);
+        turn.transmit(frame).unwrap();
+    }
+    send_behind(&mut turn, 0x0800, 2);
+    drop(turn);
+    assert_eq!(marks(&wire), [(1, Some(EtherType::CTAG)), (2, None)]);
+    assert!(!ring.pending());
+    assert_eq!(ring.counters().refused, 2);
+    assert_eq!(ring.offload().segmentation_max, 0);
+    assert!(ring.offload().checksum, "that is another matter");
+    let mut turn = ring.turn();
+    let mut late = turn.alloc(400).unwrap();
+    super_segment(&mut late);
+    assert!(turn.transmit(late).is_err(), "made before it was known");
+    drop(turn);
+    assert_eq!(ring.counters().refused, 3);
+}
+
+#[test]
+fn after_a_refusal_super_segments_are_tried_again_ever_later() {
+    let (wire, mut ring) = FakeWire::new(SMALL, true);
+    let mut waited = Vec::new();
+    for turns in 0..7200 {
+        wire.set_whole(turns < 4000);
+        let mut turn = ring.turn();
+        let mut frame = turn.alloc(400).unwrap();
+        super_segment(&mut frame);
+        if turn.offload().segmentation_max > 0 {
+            turn.transmit(frame).unwrap();
+            waited.push(turns);
+        } else {
+            send_behind(&mut turn, 0x8100, 1);
+        }
+        drop(turn);
+        assert!(!ring.pending());
+        wire.take_sent();
+    }
+    let rests: Vec<i32> = waited.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let rest = i32::try_from(REST_MIN).unwrap();
+    assert_eq!(rests[..3], [rest + 1, 2 * rest + 1, 4 * rest + 1]);
+    assert_eq!(ring.counters().refused, 3);
+    assert!(rests.len() > 20 && rests[3..].iter().all(|rest| *rest == 1));
 }
