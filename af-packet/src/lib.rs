@@ -79,6 +79,7 @@ mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod heap;
 mod inherit;
 mod link;
 mod options;

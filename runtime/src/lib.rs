@@ -80,6 +80,7 @@ pub mod start;
 pub mod startup_conf;
 mod supervisor;
 mod sync;
+mod thrift;
 pub mod timers;
 pub mod trace;
 pub mod vpp_conf;

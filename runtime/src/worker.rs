@@ -24,6 +24,7 @@ use crate::rehearsal::Rehearsal;
 use crate::rhythm::Rhythm;
 use crate::snapshot::WorkerSnapshot;
 use crate::spin::Spin;
+use crate::thrift::Thrift;
 use crate::timers::Timers;
 use crate::trace::Step;
 use crate::watch::Watch;
@@ -253,6 +254,7 @@ struct Worker {
     turns: u64,
     spin: Spin,
     rhythm: Rhythm,
+    thrift: Thrift,
     /// Whether the worker has rested since the last turn.
     rested: bool,
     /// What to do while a frame is awaited; there from the first rhythm on.
@@ -316,6 +318,7 @@ impl Worker {
             draining: false,
             spin: Spin::new(processors()),
             rhythm: Rhythm::new(processors()),
+            thrift: Thrift::default(),
             rested: false,
             rehearsal: None,
             turns: 0,
@@ -510,12 +513,18 @@ impl Worker {
             self.draining = false;
             self.say(WorkerEvent::Drained);
         }
+        self.thrift.uses(self.assembly.tcp.memory(), now);
         if received > 0 || turn.deadline.is_some_and(|at| at <= now) {
             return None;
         }
+        if self.thrift.due().is_some_and(|at| at <= now) {
+            af_packet::heap::give_back();
+            self.thrift.given(self.assembly.tcp.memory());
+        }
+        let thrift = self.thrift.due().map(|at| self.origin + at);
         let graph = turn.deadline.map(|at| self.origin + at);
         let blocked = blocked.then(|| self.origin + now + TX_RETRY);
-        let until = [graph, self.timers.deadline(), blocked]
+        let until = [graph, self.timers.deadline(), blocked, thrift]
             .into_iter()
             .flatten()
             .min();

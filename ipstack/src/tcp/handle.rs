@@ -160,6 +160,12 @@ impl Tcp {
         &self.shared.config
     }
 
+    /// Octets connections take now, about: their buffers, and what each takes besides.
+    pub fn memory(&self) -> usize {
+        let (flows, ..) = self.core.borrow().lens();
+        self.shared.buffers.get() + flows * super::report::CONNECTION
+    }
+
     /// What is in use, and what is allowed.
     pub fn limits(&self) -> Limits {
         let config = &self.shared.config;

@@ -71,6 +71,9 @@ impl Core {
     }
 }
 
+/// Octets a connection takes without buffers, with who serves it: measured with 10,000 idle ones.
+pub(super) const CONNECTION: usize = 2500;
+
 /// The most memory TCP takes, in octets: see [`Limits::memory_max`](super::Limits::memory_max).
 pub(super) fn memory_max(config: &TcpConfig) -> usize {
     // A table at its fullest has twice the rows it needs, and is copied when it grows.

@@ -2,7 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
@@ -12,14 +13,15 @@ use testbed::wiring::{CLIENT_DEVICE, VLAN};
 
 use crate::bed::{Bed, HTTP, PAGE, Pattern, SOON, check_page};
 
-/// Lets this process have as many descriptors as it may.
-fn raise_descriptor_limit() {
+/// Lets this process have as many descriptors as it may, and returns how many.
+fn raise_descriptor_limit() -> u64 {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let all = Rlimit {
         current: maximum,
         maximum,
     };
     setrlimit(Resource::Nofile, all).unwrap();
+    maximum.unwrap_or(u64::MAX)
 }
 
 /// Opens `count` connections, asks on all of them, then reads every answer.
@@ -57,6 +59,50 @@ fn two_thousand_connections_at_once_are_all_answered() {
     let Some(bed) = Bed::new() else { return };
     all_at_once(&bed, 2000);
     // Two thousand ends of connections at once may crowd a ping out.
+    bed.wait_until_answered();
+    bed.check();
+}
+
+#[test]
+fn memory_a_crowd_needed_is_given_back_when_it_has_gone() {
+    const CROWD: u64 = 8000;
+    let descriptors = raise_descriptor_limit();
+    if descriptors < CROWD + 200 {
+        eprintln!("skipped: only {descriptors} descriptors may be open");
+        return;
+    }
+    let Some(bed) = Bed::new() else { return };
+    bed.check();
+    let resident = || bed.server.resident_memory().unwrap();
+    let started = resident();
+    let come = || -> Vec<TcpStream> {
+        let mut crowd = Vec::new();
+        for _ in 0..CROWD {
+            let mut stream = TcpStream::connect_timeout(&HTTP.into(), SOON).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            let request = b"GET / HTTP/1.1\r\nHost: server\r\n\r\n";
+            stream.write_all(request).unwrap();
+            crowd.push(stream);
+        }
+        crowd
+    };
+    let crowd = bed.client().run(come).unwrap();
+    for mut stream in &crowd {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    let crowded = resident().saturating_sub(started);
+    drop(crowd);
+    let start = Instant::now();
+    while resident().saturating_sub(started) * 2 > crowded {
+        let left = resident().saturating_sub(started);
+        assert!(
+            start.elapsed() < SOON,
+            "{left} of {crowded} octets are kept"
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
     bed.wait_until_answered();
     bed.check();
 }
