@@ -24,7 +24,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 export MACVLAN_MASTER VLAN_ID IP_ADDRESS IMAGE
 
 .PHONY: help kustomize deploy undeploy program rootfs image deb site sbom semver
-.PHONY: test-deploy test-package test-install test-docs test-site test-loom miri fuzz-campaign
+.PHONY: test-deploy test-package test-kernel test-install test-docs test-site test-loom miri fuzz-campaign
 help:
 	@echo 'make kustomize | deploy | undeploy   MACVLAN_MASTER=eth0 VLAN_ID=123 \'
 	@echo '                                     IP_ADDRESS=192.168.123.150/24 OVERLAY=openshift IMAGE=...'
@@ -40,6 +40,7 @@ help:
 	@echo 'As root, each on its own or by .ci/run:'
 	@echo 'make test-deploy    the image and the manifests in real containers'
 	@echo 'make test-package   the Debian package under a systemd of its own'
+	@echo "make test-kernel    rings, wiring and server on the distribution's kernel, emulated"
 	@echo 'make test-install   cargo install, and the demo of what it installed'
 	@echo 'make test-docs      every command of the documentation'
 	@echo 'make test-site      the site in a browser, and its links'
@@ -103,6 +104,9 @@ test-deploy:
 
 test-package:
 	deploy/test-package.sh
+
+test-kernel:
+	deploy/test-kernel.sh
 
 # The installed program builds its own network, serves there, and asks itself.
 test-install:

@@ -11,6 +11,7 @@ use testbed::vlan_client::{Method, VlanClient};
 use testbed::wiring::{NODE_DEVICE, VLAN};
 
 use crate::bed::{Bed, PAGE, Pattern, check_page};
+use crate::operator::Desk;
 
 #[test]
 fn head_not_found_range_and_conditions_share_one_connection() {
@@ -48,6 +49,20 @@ fn head_not_found_range_and_conditions_share_one_connection() {
     );
     let outside = http.get("/../startup.conf", &[]).unwrap();
     assert!(outside.status >= 400, "{outside:?}");
+}
+
+#[test]
+fn a_large_file_leaves_in_packets_that_the_kernel_splits() {
+    const LENGTH: usize = 8 << 20;
+    let desk = Desk::new();
+    let Some(bed) = desk.bed(&[]) else { return };
+    fs::write(bed.site.www().join("large"), Pattern::octets(LENGTH)).unwrap();
+    assert!(bed.get("/large").body == Pattern::octets(LENGTH));
+    let hardware = desk.json("show hardware-interfaces");
+    let queue = &hardware[0]["queues"][0];
+    assert_eq!(queue["tx-wrong"], 0, "{queue}");
+    let frames = queue["tx-frames"].as_u64().unwrap();
+    assert!(frames < LENGTH as u64 / (4 * 1460), "{queue}");
 }
 
 #[test]
