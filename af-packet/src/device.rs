@@ -267,6 +267,10 @@ impl Device {
         self.past = self.rx_counters();
         self.rx = rx;
         self.rx_fd = Arc::new(pair.rx);
+        // Nothing of the old pair is left; the address comes with the link.
+        let kick = SocketKick::new(&self.tx_fd, &self.rx_fd, 0)
+            .map_err(self.failed("addressing no link"))?;
+        self.tx.set_kick(Box::new(kick));
         self.doorbell = pair.doorbell;
         self.member = false;
         Ok(())

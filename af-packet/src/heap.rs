@@ -1,6 +1,9 @@
 //! Memory the C library's allocator keeps. Not a ring's matter; it is here because calls that have
 //! no safe wrapper are this crate's.
-#![expect(unsafe_code, reason = "malloc_trim has no safe wrapper")]
+#![cfg_attr(
+    target_env = "gnu",
+    expect(unsafe_code, reason = "malloc_trim has no safe wrapper")
+)]
 
 /// Gives the kernel what was freed and the allocator keeps: glibc gives back the end of a heap
 /// alone, and one small piece there holds all before it (`malloc_trim(3)`). `false`: there was

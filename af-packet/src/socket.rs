@@ -326,11 +326,6 @@ pub(crate) fn drain(fd: BorrowedFd<'_>) {
     }
 }
 
-/// Has the kernel look at a transmit ring.
-pub(crate) fn kick(ring: BorrowedFd<'_>) -> Result<(), Errno> {
-    nix::sys::socket::send(ring.as_raw_fd(), &[], MsgFlags::MSG_DONTWAIT).map(drop)
-}
-
 /// Kicks a transmit ring through its socket, and sends what goes past the ring.
 #[derive(Debug)]
 pub(crate) struct SocketKick {

@@ -519,7 +519,7 @@ impl Worker {
         }
         if self.thrift.due().is_some_and(|at| at <= now) {
             af_packet::heap::give_back();
-            self.thrift.given(self.assembly.tcp.memory());
+            self.thrift.given(self.assembly.tcp.memory(), now);
         }
         let thrift = self.thrift.due().map(|at| self.origin + at);
         let graph = turn.deadline.map(|at| self.origin + at);

@@ -2,8 +2,11 @@
 
 use std::os::fd::AsFd;
 
+use dataplane::EtherType;
+
 use super::Device;
-use crate::socket;
+use crate::ring::Kick as _;
+use crate::socket::{self, SocketKick};
 use crate::uapi;
 
 /// The interface `lo` of every network namespace (`LOOPBACK_IFINDEX`, `include/net/net_namespace.h`).
@@ -28,8 +31,11 @@ impl Device {
     /// Whether there is a `lo` that is up.
     pub fn rehearse(&self) -> bool {
         // With nothing to send it does nothing; what waits in the ring is for the next turn.
-        if !self.pending() {
-            let _ = socket::kick(self.tx_fd.as_fd());
+        if !self.pending()
+            && let Some(link) = &self.link
+            && let Ok(mut kick) = SocketKick::new(&self.tx_fd, &self.rx_fd, link.index)
+        {
+            let _ = kick.kick(Some(EtherType::CTAG));
         }
         // A `virtio_net_hdr` of zeros asks for no offload.
         let start = if self.vnet { uapi::vnet::SIZE } else { 0 };

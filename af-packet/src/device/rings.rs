@@ -139,37 +139,57 @@ pub(super) fn map_tx(
     // Of no link yet.
     let kick = SocketKick::new(fd, plain, 0).map_err(step(name, "addressing a link"))?;
     let mut ring = TxRing::new(region, geometry, vnet, Box::new(kick));
-    if !splits_behind_tags() {
+    // What has to be split in software, the bypass drops, and says that its queue is full.
+    if options.qdisc_bypass || !splits_behind_tags() {
         ring.split_nothing();
     }
     Ok(ring)
 }
 
-/// Whether the kernel finds the IP header behind a tag: without that, it refuses a super-segment,
-/// or a device makes something else of it (`packet_parse_headers` since dfed913e8b55, Linux 5.19).
+/// Whether the kernel surely finds the IP header behind a tag (`packet_parse_headers` since
+/// dfed913e8b55). Without that it refuses a super-segment, a device makes something else of it, or
+/// the kernel stops.
 fn splits_behind_tags() -> bool {
-    let release = nix::sys::utsname::uname().ok();
-    let release = release.and_then(|name| Some(version(name.release().to_str()?)));
-    release.is_none_or(|release| release >= (5, 19))
+    let name = nix::sys::utsname::uname().ok();
+    let release = name.as_ref().and_then(|name| name.release().to_str());
+    release.is_none_or(finds_headers)
 }
 
-/// The first two numbers of a release, as in `6.1.0-54-amd64`.
-fn version(release: &str) -> (u32, u32) {
+/// Linux 5.19 does, and RHEL 9 from 9.1 on (5.14.0-162.el9). Some stable kernels before do as well;
+/// which ones, their release does not tell.
+fn finds_headers(release: &str) -> bool {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    let mut next = || numbers.next().unwrap_or(0);
+    let (version, (_, build)) = ((next(), next()), (next(), next()));
+    version >= (5, 19) || (version == (5, 14) && release.contains(".el9") && build >= 162)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::finds_headers;
 
     #[test]
-    fn a_release_begins_with_two_numbers() {
-        assert_eq!(version("6.1.0-54-amd64"), (6, 1));
-        assert_eq!(version("5.15-rc1"), (5, 15));
-        assert_eq!(version("6.18.44-fc-v669"), (6, 18));
-        assert_eq!((version(""), version("linux")), ((0, 0), (0, 0)));
+    fn the_release_tells_whether_super_segments_may_have_tags() {
+        for release in ["5.19.0", "6.1.0-54-amd64", "6.18.44-fc-v669", "7.0-rc1"] {
+            assert!(finds_headers(release), "{release}");
+        }
+        assert!(finds_headers("5.14.0-427.13.1.el9_4.x86_64"));
+        for release in [
+            "5.10.0-32-arm64",
+            "5.15.0-1053-aws",
+            "4.18.0-553.el8_10.x86_64",
+        ] {
+            assert!(!finds_headers(release), "{release}");
+        }
+        for release in [
+            "5.14.0-70.13.1.el9_0.x86_64",
+            "5.14.21-150500.55-default",
+            "",
+            "linux",
+        ] {
+            assert!(!finds_headers(release), "{release}");
+        }
     }
 }

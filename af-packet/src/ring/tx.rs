@@ -545,6 +545,9 @@ impl TxRing {
             }
         }
         let splitting = &mut self.splitting;
+        if self.counters.frames > splitting.after + REST_MAX {
+            splitting.rest = REST_MIN; // the last time is long ago
+        }
         splitting.after = self.counters.frames + splitting.rest;
         splitting.rest = (splitting.rest * 2).min(REST_MAX);
         true

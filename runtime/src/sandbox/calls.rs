@@ -132,8 +132,8 @@ pub(super) const COMMON: &[Call] = calls! {
     rt_sigreturn SYS_rt_sigreturn: "the end of a signal handler";
     sched_getaffinity SYS_sched_getaffinity: "new threads, number of CPUs";
     sched_yield SYS_sched_yield: "locks";
-    sendmsg SYS_sendmsg: "operators, metrics";
-    sendto SYS_sendto: "the transmit ring's kick, rehearsals, netlink, operators";
+    sendmsg SYS_sendmsg: "the transmit ring's kick, frames past the ring, operators, metrics";
+    sendto SYS_sendto: "rehearsals, netlink, operators";
     set_robust_list SYS_set_robust_list: "new threads";
     setsockopt SYS_setsockopt [
         "the options of rings, filters, fanout and buffer sizes": option(SOL_PACKET, libc::PACKET_RX_RING),

@@ -31,8 +31,12 @@ impl Server {
     /// It has ended.
     pub fn cpu_time(&self) -> io::Result<Duration> {
         self.sum(|process| {
-            let time = clock_gettime(clock_getcpuclockid(process)?)?;
-            Ok(Duration::from(time))
+            match clock_gettime(clock_getcpuclockid(process)?) {
+                Ok(time) => Ok(time.into()),
+                // There is no such clock any more.
+                Err(Errno::EINVAL) => Err(Errno::ESRCH.into()),
+                Err(error) => Err(error.into()),
+            }
         })
     }
 
