@@ -703,6 +703,7 @@ fn a_super_segment_the_kernel_refuses_holds_nothing_up() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of turns")]
 fn after_a_refusal_super_segments_are_tried_again_ever_later() {
     let (wire, mut ring) = FakeWire::new(SMALL, true);
     let mut waited = Vec::new();
