@@ -6,16 +6,15 @@
 )]
 
 /// Gives the kernel what was freed and the allocator keeps: glibc gives back the end of a heap
-/// alone, and one small piece there holds all before it (`malloc_trim(3)`). `false`: there was
-/// nothing to give. Nothing is done with another C library.
+/// alone, and one small piece there holds all before it (`malloc_trim(3)`). Nothing is done with
+/// another C library.
 ///
 /// It walks all heaps, each locked meanwhile, and makes a system call for every run of free pages:
 /// milliseconds for some tens of megabytes. For quiet moments.
-pub fn give_back() -> bool {
+pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes a number, may be called by any thread, and touches free memory only.
-    let given = unsafe { libc::malloc_trim(0) } != 0;
-    #[cfg(not(target_env = "gnu"))]
-    let given = false;
-    given
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

@@ -351,7 +351,7 @@ fn a_rehearsal_is_seen_on_lo_and_nowhere_else() {
         vnet_hdr: options.rx_version == RxVersion::V3,
         ..options
     }) {
-        let a = open("a", &options);
+        let mut a = open("a", &options);
         ip("link set dev lo down");
         assert!(!a.rehearse());
         ip("link set dev lo up");

@@ -94,6 +94,7 @@ mod tests {
             assert!(thrift.due().is_none_or(|due| due > S(second)), "{second}");
         }
     }
+
     #[test]
     fn crowds_that_come_and_go_all_the_time_keep_most_of_it() {
         let mut thrift = Thrift::default();

@@ -2,11 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use dataplane::EtherType;
-
 use super::Device;
-use crate::ring::Kick as _;
-use crate::socket::{self, SocketKick};
+use crate::socket;
 use crate::uapi;
 
 /// The interface `lo` of every network namespace (`LOOPBACK_IFINDEX`, `include/net/net_namespace.h`).
@@ -29,14 +26,8 @@ impl Device {
     /// caches.
     ///
     /// Whether there is a `lo` that is up.
-    pub fn rehearse(&self) -> bool {
-        // With nothing to send it does nothing; what waits in the ring is for the next turn.
-        if !self.pending()
-            && let Some(link) = &self.link
-            && let Ok(mut kick) = SocketKick::new(&self.tx_fd, &self.rx_fd, link.index)
-        {
-            let _ = kick.kick(Some(EtherType::CTAG));
-        }
+    pub fn rehearse(&mut self) -> bool {
+        self.tx.rehearse();
         // A `virtio_net_hdr` of zeros asks for no offload.
         let start = if self.vnet { uapi::vnet::SIZE } else { 0 };
         let mut octets = [0; uapi::vnet::SIZE + LEN];

@@ -20,9 +20,10 @@
 //! A slot's state says who has it: `Free`, `Held` by a frame, `Spent` when that frame has left
 //! otherwise, `Ready` when it waits for a kick, or `Committed` to the kernel until its status is
 //! `AVAILABLE` again (read with Acquire). Each slot is handed out at most once while it is `Held`;
-//! it becomes ready only by taking that very frame, recognised by where its octets lie. A frame that outlives its [`TxTurn`] still borrows the ring, so the slot cannot
-//! be handed out again before the frame is gone; that its slot is skipped meanwhile is harmless,
-//! as the kernel then reads nothing but the header.
+//! it becomes ready only by taking that very frame, recognised by where its octets lie. A frame that
+//! outlives its [`TxTurn`] still borrows the ring, so the slot cannot be handed out again before the
+//! frame is gone; that its slot is skipped meanwhile is harmless, as the kernel then reads nothing
+//! but the header.
 #![expect(
     unsafe_code,
     reason = "frames borrow slots, whose owner is told by a status word"
@@ -153,6 +154,14 @@ impl TxRing {
             },
             kick,
             counters: TxCounters::default(),
+        }
+    }
+
+    /// Kicks though there is nothing to send, as for a frame behind a tag; what waits in the ring is
+    /// for the next turn.
+    pub(crate) fn rehearse(&mut self) {
+        if !self.pending() {
+            let _ = self.kick.kick(Some(EtherType::CTAG));
         }
     }
 
