@@ -42,7 +42,9 @@ pub struct LinkInfo {
     pub mtu: u32,
     /// Administratively up (`IFF_UP`).
     pub up: bool,
-    /// Its lower layer is up (`IFF_LOWER_UP`): a cable, a peer.
+    /// It has a carrier (`IFF_LOWER_UP`: a cable, a peer) and the kernel has put it in operation
+    /// (`IFF_RUNNING`, RFC 2863's `ifOperStatus`). Between the two, for as long as a work queue
+    /// takes, the kernel drops without a word what is sent (`noop_qdisc`).
     pub carrier: bool,
     /// Its frames have Ethernet headers.
     pub ethernet: bool,
@@ -72,7 +74,7 @@ impl LinkInfo {
         get(&mut connect(0)?, name)
     }
 
-    /// Up, and with a carrier.
+    /// Up, and with a carrier: what is sent leaves.
     pub fn is_running(&self) -> bool {
         self.up && self.carrier
     }
@@ -90,7 +92,7 @@ impl LinkInfo {
             mac: MacAddr::ZERO,
             mtu: 0,
             up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp),
+            carrier: flags.contains(LinkFlags::LowerUp | LinkFlags::Running),
             ethernet: layer == LinkLayerType::Ether || layer == LinkLayerType::Loopback,
         };
         for attribute in &message.attributes {
@@ -234,6 +236,21 @@ mod tests {
             let refused = LinkInfo::by_name(name);
             assert!(matches!(refused, Err(LinkError::BadName { .. })), "{name}");
         }
+    }
+
+    #[test]
+    fn a_link_with_a_carrier_runs_when_the_kernel_has_put_it_in_operation() {
+        let of = |flags| {
+            let mut message = LinkMessage::default();
+            message.header.flags = flags;
+            message.attributes = vec![LinkAttribute::IfName("a".into())];
+            LinkInfo::of(&message).unwrap()
+        };
+        let carrier = LinkFlags::Up | LinkFlags::LowerUp;
+        assert!(!of(carrier).is_running());
+        assert!(of(carrier | LinkFlags::Running).is_running());
+        // The state of a link that is new is unknown, which the kernel tells as running.
+        assert!(!of(LinkFlags::Up | LinkFlags::Running).is_running());
     }
 
     #[test]

@@ -18,7 +18,10 @@ use dataplane::testing::ethernet;
 use dataplane::{Batch, Checksum, EtherType, IfIndex, MacAddr, Meta, Port, Segmentation, Tag};
 use nix::sched::{CloneFlags, unshare};
 
-const WAIT: Duration = Duration::from_secs(2);
+/// The most a step may take, on a busy machine as well.
+const WAIT: Duration = Duration::from_secs(10);
+/// Nothing that comes in time comes by the retire timer.
+const LONG: Duration = Duration::from_secs(20);
 const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
 /// An EtherType for experiments: no protocol of the kernel's answers.
@@ -46,14 +49,16 @@ fn make_pair() {
         ip(&format!("link set dev {name} addrgenmode none"));
         ip(&format!("link set dev {name} up"));
     }
-    // The kernel runs the carrier's coming up by a work queue.
+    // The kernel puts them in operation by a work queue, and drops what is sent before. The state of
+    // a new link is UNKNOWN at first, which the flags tell as running.
     let end = Instant::now() + WAIT;
-    while Instant::now() < end && !link("a").is_running() {
+    let operates = |name| ip(&format!("link show dev {name}")).contains("state UP");
+    while Instant::now() < end && !(operates("a") && operates("b")) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn ip(arguments: &str) {
+fn ip(arguments: &str) -> String {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .output()
@@ -63,6 +68,7 @@ fn ip(arguments: &str) {
         "ip {arguments}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn link(name: &str) -> LinkInfo {
@@ -207,7 +213,7 @@ fn a_lone_frame_is_seen_long_before_the_retire_timeout_without_spurious_wakes() 
         return;
     }
     let options = Options {
-        retire_timeout: Duration::from_secs(20),
+        retire_timeout: LONG,
         ..small(&Options::v3())
     };
     let (mut a, mut b) = (open("a", &options), open("b", &options));
@@ -447,10 +453,11 @@ fn a_link_that_went_down_works_again_when_it_is_up() {
     if !namespace() {
         return;
     }
-    let (mut a, mut b) = (
-        open("a", &small(&Options::default())),
-        open("b", &small(&Options::default())),
-    );
+    let options = Options {
+        retire_timeout: LONG,
+        ..small(&Options::default())
+    };
+    let (mut a, mut b) = (open("a", &options), open("b", &options));
     ip("link set dev a down");
     assert_eq!(
         a.wait(Some(WAIT), &[]).unwrap().error,
@@ -586,7 +593,10 @@ fn fanout_members_share_flows_and_move_to_spares() {
     if !namespace() {
         return;
     }
-    let options = small(&Options::default());
+    let options = Options {
+        retire_timeout: LONG,
+        ..small(&Options::default())
+    };
     let map = || {
         let sockets = Sockets::open_with_spares("a", 1).unwrap();
         sockets.map(IfIndex(3), &options).unwrap()

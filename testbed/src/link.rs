@@ -39,7 +39,8 @@ pub struct Link {
     pub mtu: u32,
     /// Set administratively.
     pub up: bool,
-    /// Administratively up and with carrier.
+    /// Administratively up, with carrier, and put in operation by the kernel, which until then drops
+    /// what is sent.
     pub running: bool,
 }
 
@@ -376,7 +377,7 @@ fn link_of(message: &LinkMessage) -> Link {
         mac: [0; 6],
         mtu: 0,
         up: flags.contains(LinkFlags::Up),
-        running: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        running: flags.contains(LinkFlags::Up | LinkFlags::LowerUp | LinkFlags::Running),
     };
     for attribute in &message.attributes {
         match attribute {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use af_packet::LinkInfo;
 use dataplane::counters::{InterfaceCounters, NodeCounters};
 use http_static::{LATENCY_EDGES, Latency};
 use ipstack::tcp::TcpCounters;
@@ -134,11 +135,7 @@ impl Sources {
                 "dataplane_port_link_up",
                 "Whether the kernel's interface exists, is up and has its carrier.",
                 &[("port", name)],
-                f64::from(
-                    port.link
-                        .as_ref()
-                        .is_some_and(|link| link.up && link.carrier),
-                ),
+                f64::from(port.link.as_ref().is_some_and(LinkInfo::is_running)),
             );
         }
         for port in snapshot
