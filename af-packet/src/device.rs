@@ -168,18 +168,18 @@ impl Device {
             Fanout::Create => None,
             Fanout::Join(group) => Some(group),
         };
-        let mut joined = FanoutGroup {
-            ring: join(self.rx_fd.as_fd(), group.map(|group| group.ring)).map_err(fail)?,
-            doorbell: 0,
+        // First, as a group's hook is made for its first member: the older one is served last, so
+        // a frame lies in the ring when the bell rings.
+        let doorbell = if self.options.doorbell() {
+            join(self.doorbell.as_fd(), group.map(|group| group.doorbell)).map_err(fail)?
+        } else {
+            0
         };
         self.member = true;
-        if self.options.doorbell() {
-            joined.doorbell =
-                join(self.doorbell.as_fd(), group.map(|group| group.doorbell)).map_err(fail)?;
-        }
+        let ring = join(self.rx_fd.as_fd(), group.map(|group| group.ring)).map_err(fail)?;
         socket::detach_filter(self.rx_fd.as_fd())
             .map_err(self.failed("removing the ring's filter"))?;
-        Ok(joined)
+        Ok(FanoutGroup { ring, doorbell })
     }
 
     /// Unmaps the rings and gives the sockets back, deaf: what lay in the rings is lost, and no

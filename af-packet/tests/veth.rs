@@ -9,6 +9,7 @@
 
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use af_packet::{
@@ -22,6 +23,7 @@ use nix::sched::{CloneFlags, unshare};
 const WAIT: Duration = Duration::from_secs(10);
 /// Nothing that comes in time comes by the retire timer.
 const LONG: Duration = Duration::from_secs(20);
+const LONE_FRAMES: u32 = 10_000;
 const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
 /// An EtherType for experiments: no protocol of the kernel's answers.
@@ -49,8 +51,12 @@ fn make_pair() {
         ip(&format!("link set dev {name} addrgenmode none"));
         ip(&format!("link set dev {name} up"));
     }
-    // The kernel puts them in operation by a work queue, and drops what is sent before. The state of
-    // a new link is UNKNOWN at first, which the flags tell as running.
+    operating();
+}
+
+/// Waits until the kernel has put the pair in operation, which it does by a work queue: what is sent
+/// before is dropped. The state of a new link is UNKNOWN at first, which the flags tell as running.
+fn operating() {
     let end = Instant::now() + WAIT;
     let operates = |name| ip(&format!("link show dev {name}")).contains("state UP");
     while Instant::now() < end && !(operates("a") && operates("b")) {
@@ -586,6 +592,71 @@ fn descriptors_that_are_no_packet_sockets_are_refused() {
             .to_string()
             .starts_with("a: a descriptor handed over")
     );
+}
+
+/// A bell that rings before its frame lies in the ring is answered too early, and the frame waits
+/// for the retire timer. That shows when frames come as the reader is about to sleep.
+fn lone_frames(reader: &mut Device, peer: &mut Device) {
+    let asked = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=LONE_FRAMES {
+                let end = Instant::now() + LONG;
+                while asked.load(Ordering::Acquire) < n {
+                    if Instant::now() > end {
+                        return; // the reader failed
+                    }
+                    std::hint::spin_loop();
+                }
+                // Another moment of the reader's each time.
+                (0..n % 512).for_each(|_| std::hint::spin_loop());
+                let [.., high, low] = n.to_be_bytes();
+                let sent = send(peer, &ethernet(A, B, &[], EXPERIMENT, &[high, low]));
+                assert!(sent);
+            }
+        });
+        for n in 1..=LONE_FRAMES {
+            asked.store(n, Ordering::Release);
+            let received = loop {
+                let wake = reader.wait(Some(WAIT), &[]).unwrap();
+                assert_ne!(wake, af_packet::Wake::default(), "frame {n} in time");
+                let (mut rx, _tx) = reader.turn();
+                let mut batch = Batch::new();
+                rx.fill(&mut batch);
+                if let Some(frame) = batch.drain().next() {
+                    break [frame.octets()[14], frame.octets()[15]];
+                }
+            };
+            let [.., high, low] = n.to_be_bytes();
+            assert_eq!(received, [high, low]);
+        }
+    });
+}
+
+#[test]
+fn a_frame_lies_in_the_ring_when_the_bell_rings_whichever_hook_the_kernel_made_first() {
+    if !namespace() {
+        return;
+    }
+    let options = Options {
+        retire_timeout: LONG,
+        ..small(&Options::default())
+    };
+    let mut peer = open("b", &options);
+    // Bound; a member of a group; and the group hooked up again by the kernel.
+    lone_frames(&mut open("a", &options), &mut peer);
+    let mut member = Sockets::open("a")
+        .unwrap()
+        .map(IfIndex(3), &options)
+        .unwrap();
+    member.attach_fanout(&link("a"), Fanout::Create).unwrap();
+    lone_frames(&mut member, &mut peer);
+    ip("link set dev a down");
+    let wake = member.wait(Some(WAIT), &[]).unwrap();
+    assert_eq!(wake.error, Some(libc_enetdown()));
+    ip("link set dev a up");
+    operating();
+    lone_frames(&mut member, &mut peer);
 }
 
 #[test]
