@@ -18,6 +18,34 @@ const STALL: Duration = Duration::from_secs(1);
 /// How long a connection must have been idle to be closed when the worker shuts down.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
+/// When what a connection waits for is due.
+#[derive(Clone, Copy, Debug, Default)]
+struct Deadlines {
+    /// smoltcp sends.
+    engine: Option<Duration>,
+    /// The sender's half sends.
+    sender: Option<Duration>,
+    /// smoltcp has forgotten what it owes.
+    stall: Option<Duration>,
+    /// The connection ends, or gives its buffers back.
+    patience: Option<Duration>,
+    /// The peer is asked whether it is there.
+    keepalive: Option<Duration>,
+}
+
+impl Deadlines {
+    fn first(self) -> Option<Duration> {
+        let all = [
+            self.engine,
+            self.sender,
+            self.stall,
+            self.patience,
+            self.keepalive,
+        ];
+        all.into_iter().flatten().min()
+    }
+}
+
 impl Core {
     /// Ends what has lasted too long, gives idle buffers back, and sets the next deadline.
     pub(super) fn look_at_timers(
@@ -33,87 +61,127 @@ impl Core {
             self.give_up(index, end, now, out);
             return;
         }
-        let draining = self.draining;
         let Some(flow) = self.flows.get_mut(index) else {
             return;
         };
-        let shared = Rc::clone(&self.shared);
-        let config = &shared.config;
         if conn.state != flow.state {
             flow.state = conn.state;
             flow.state_since = now;
         }
-        let mut at = [None; 5];
-        let owes = conn.tcb.una != conn.tcb.snd_max || !conn.queue.is_empty();
-        // What smoltcp and the sender's half want.
-        if let Some(socket) = &conn.socket {
-            let path = Path {
-                local: *conn.key.local.ip(),
-                mtu: conn.mtu,
-                segment_max: 0,
-            };
-            let clock = conn.sender.clock(now);
-            let poll_at = self.engine.poll_at(socket, clock, path);
-            // "At once" after everything was sent is a promise smoltcp does not keep.
-            at[0] = poll_at.map(|at| conn.sender.unclock(at).max(now + RETRY));
-            at[1] = conn.sender.deadline();
-            // With the peer's window closed, smoltcp's probes alone keep the connection going.
-            let own = at[1].is_some() && conn.tcb.send_window() > 0;
-            if owes && at[0].is_none() && !own {
-                at[2] = Some(flow.active_at.max(conn.sender.progress_at) + STALL);
-            }
+        let (active_at, is_idle) = (flow.active_at, conn.is_idle());
+        let mut due = self.sends_at(&conn, active_at, now);
+        due.patience = self.loses_patience_at(index, &conn);
+        due.keepalive = self.probes_at(index);
+        if !is_idle || conn.socket.is_some() {
+            self.idle.remove(index);
         }
+        if is_idle && self.fall_asleep(index, &mut conn, active_at, now) {
+            (due.engine, due.sender, due.patience) = (None, None, None);
+        }
+        if is_idle && self.draining {
+            due.patience = Some(active_at + DRAIN_IDLE);
+        }
+        let is_over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        if is_over(due.stall) {
+            due.stall = Some(now + STALL);
+            self.end_stall(&mut conn, now, out);
+        }
+        let keepalive_interval = self.shared.config.keepalive_interval;
+        if is_over(due.keepalive) {
+            due.keepalive = Some(now + keepalive_interval);
+            self.probe(index, &conn, out);
+        }
+        let next = due.first().unwrap_or(now + keepalive_interval);
+        // Whatever was due has been done: never again at once, lest the worker spins.
+        self.flow_timers.set(index, next.max(now + RETRY));
+    }
+
+    /// When smoltcp and the sender's half want to send.
+    fn sends_at(&mut self, conn: &Conn, active_at: Duration, now: Duration) -> Deadlines {
+        let mut due = Deadlines::default();
+        let Some(socket) = &conn.socket else {
+            return due;
+        };
+        let path = Path {
+            local: *conn.key.local.ip(),
+            mtu: conn.mtu,
+            segment_max: 0,
+        };
+        let poll_at = self.engine.poll_at(socket, conn.sender.clock(now), path);
+        // "At once" after everything was sent is a promise smoltcp does not keep.
+        due.engine = poll_at.map(|at| conn.sender.unclock(at).max(now + RETRY));
+        due.sender = conn.sender.deadline();
+        // With the peer's window closed, smoltcp's probes alone keep the connection going.
+        let own = due.sender.is_some() && conn.tcb.send_window() > 0;
+        let owes = conn.tcb.una != conn.tcb.snd_max || !conn.queue.is_empty();
+        if owes && due.engine.is_none() && !own {
+            due.stall = Some(active_at.max(conn.sender.progress_at) + STALL);
+        }
+        due
+    }
+
+    /// When the connection has waited long enough, for its peer or for something to do.
+    fn loses_patience_at(&self, index: u32, conn: &Conn) -> Option<Duration> {
+        let flow = self.flows.get(index)?;
+        let config = &self.shared.config;
         if conn.tcb.una != conn.tcb.snd_max || conn.state.awaits_ack_of_fin() {
             let limit = if conn.state.awaits_ack_of_fin() {
                 config.closing.min(config.user_timeout)
             } else {
                 config.user_timeout
             };
-            at[3] = Some(conn.sender.progress_at.max(flow.state_since) + limit);
+            Some(conn.sender.progress_at.max(flow.state_since) + limit)
         } else if conn.state == State::FinWait2 && conn.app.gone {
-            at[3] = Some(flow.state_since + config.fin_wait_2);
+            Some(flow.state_since + config.fin_wait_2)
         } else if conn.is_idle() && !self.idle.contains(index) {
-            at[3] = Some(flow.active_at + config.hibernate_after);
+            Some(flow.active_at + config.hibernate_after)
+        } else {
+            None
         }
-        let probe_after =
-            config.keepalive_idle + config.keepalive_interval * u32::from(flow.probes);
-        at[4] = Some(flow.heard_at + probe_after);
-        let is_idle = conn.is_idle();
-        let active_at = flow.active_at;
-        if !is_idle || conn.socket.is_some() {
-            self.idle.remove(index);
+    }
+
+    /// When a silent peer is asked whether it is there.
+    fn probes_at(&self, index: u32) -> Option<Duration> {
+        let flow = self.flows.get(index)?;
+        let config = &self.shared.config;
+        let probes = config.keepalive_interval * u32::from(flow.probes);
+        Some(flow.heard_at + config.keepalive_idle + probes)
+    }
+
+    /// Gives an idle connection's buffers back when it has been idle long enough, or all together
+    /// have too many.
+    fn fall_asleep(
+        &mut self,
+        index: u32,
+        conn: &mut Conn,
+        active_at: Duration,
+        now: Duration,
+    ) -> bool {
+        let config = &self.shared.config;
+        let long_enough = active_at + config.hibernate_after <= now
+            || self.shared.buffers.get() > config.buffers_idle_max;
+        if !long_enough || self.idle.contains(index) {
+            return false;
         }
-        let long_enough = flow.active_at + config.hibernate_after <= now
-            || shared.buffers.get() > config.buffers_idle_max;
-        if is_idle && long_enough && !self.idle.contains(index) {
-            if conn.socket.is_some() {
-                conn.sleep();
-                shared.count(|c| c.hibernated += 1);
-            }
-            self.idle.push(index);
-            (at[0], at[1], at[3]) = (None, None, None);
+        if conn.socket.is_some() {
+            conn.sleep();
+            self.shared.count(|c| c.hibernated += 1);
         }
-        if is_idle && draining {
-            at[3] = Some(active_at + DRAIN_IDLE);
-        }
-        if at[2].is_some_and(|at| at <= now) {
-            at[2] = Some(now + STALL);
-            self.end_stall(&mut conn, now, out);
-        }
-        if at[4].is_some_and(|at| at <= now)
-            && let Some(flow) = self.flows.get_mut(index)
-        {
-            flow.probes += 1;
-            at[4] = Some(now + config.keepalive_interval);
-            shared.count(|c| c.keepalive_probes += 1);
-            let mut probe = conn.ack();
-            probe.seq = probe.seq.wrapping_sub(1);
-            self.send(&probe, conn.key.interface, out);
-        }
-        let next = at.into_iter().flatten().min();
-        let next = next.unwrap_or(now + config.keepalive_interval);
-        // Whatever was due has been done: never again at once, lest the worker spins.
-        self.flow_timers.set(index, next.max(now + RETRY));
+        self.idle.push(index);
+        true
+    }
+
+    /// Keep-alive (RFC 9293, section 3.8.4): numbered before what the peer expects, which has to
+    /// answer.
+    fn probe(&mut self, index: u32, conn: &Conn, out: &mut Out<'_, '_>) {
+        let Some(flow) = self.flows.get_mut(index) else {
+            return;
+        };
+        flow.probes += 1;
+        self.shared.count(|c| c.keepalive_probes += 1);
+        let mut probe = conn.ack();
+        probe.seq = probe.seq.wrapping_sub(1);
+        self.send(&probe, conn.key.interface, out);
     }
 
     /// Why the connection is to be given up, if it is.
