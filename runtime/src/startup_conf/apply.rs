@@ -3,9 +3,12 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use dataplane::MacAddr;
+
 use super::Command;
 use crate::config::{
-    Config, HostInterface, Ipv4Prefix, Match, Neighbor, Route, SUB_INTERFACES_MAX, SubInterface,
+    Config, HostInterface, HttpServer, Ipv4Prefix, Match, Neighbor, Route, SUB_INTERFACES_MAX,
+    SubInterface,
 };
 use crate::error::ConfigError;
 
@@ -16,7 +19,6 @@ impl Command {
     ///
     /// # Errors
     /// It names something that does not exist, or creates something that does.
-    #[expect(clippy::too_many_lines, reason = "an arm for each command")]
     pub fn apply(&self, config: &mut Config) -> Result<Vec<String>, ConfigError> {
         match self {
             Self::CreateHostInterface {
@@ -26,15 +28,9 @@ impl Command {
                 ring,
             } => {
                 let mut host = HostInterface::new(name);
-                if config.interface(&host.full_name()).is_some() {
-                    return Err(ConfigError::DuplicateInterface {
-                        name: host.full_name(),
-                    });
-                }
                 (host.up, host.hw_addr, host.ring) = (false, *hw_addr, *ring);
                 host.workers = num_rx_queues.unwrap_or(1);
-                config.interfaces.push(host);
-                Ok(Vec::new())
+                config.add_host_interface(host)
             }
             Self::DeleteHostInterface { name } => config.delete_host_interface(name),
             Self::SetInterfaceMacAddress { interface, mac } => {
@@ -83,48 +79,12 @@ impl Command {
                 address,
                 mac: Some(mac),
                 delete: false,
-            } => {
-                config.interface_mut(interface)?;
-                let neighbor = Neighbor {
-                    interface: interface.clone(),
-                    address: *address,
-                    mac: *mac,
-                };
-                match config.neighbor_position(interface, *address) {
-                    // As in VPP, the newer address wins.
-                    Some(at) => config.neighbors[at] = neighbor,
-                    None => config.neighbors.push(neighbor),
-                }
-                Ok(Vec::new())
-            }
+            } => config.set_neighbor(interface, *address, *mac),
             Self::SetIpNeighbor {
                 interface, address, ..
-            } => {
-                let at = config
-                    .neighbor_position(interface, *address)
-                    .ok_or_else(|| ConfigError::NoSuchNeighbor {
-                        address: *address,
-                        interface: interface.clone(),
-                    })?;
-                config.neighbors.remove(at);
-                Ok(Vec::new())
-            }
-            Self::CreateHttpServer(server) => {
-                let (address, port) = (server.address, server.port);
-                if config.http_position(address, port).is_some() {
-                    return Err(ConfigError::DuplicateHttp { address, port });
-                }
-                config.http.push(server.clone());
-                Ok(Vec::new())
-            }
-            Self::DeleteHttpServer { address, port } => {
-                let (address, port) = (*address, *port);
-                let at = config.http_position(address, port);
-                config
-                    .http
-                    .remove(at.ok_or(ConfigError::NoSuchHttp { address, port })?);
-                Ok(Vec::new())
-            }
+            } => config.delete_neighbor(interface, *address),
+            Self::CreateHttpServer(server) => config.add_http(server),
+            Self::DeleteHttpServer { address, port } => config.delete_http(*address, *port),
             Self::DisableHttpServers => {
                 config.http.clear();
                 Ok(Vec::new())
@@ -264,6 +224,15 @@ impl Config {
         Ok(Vec::new())
     }
 
+    fn add_host_interface(&mut self, host: HostInterface) -> Result<Vec<String>, ConfigError> {
+        let name = host.full_name();
+        if self.interface(&name).is_some() {
+            return Err(ConfigError::DuplicateInterface { name });
+        }
+        self.interfaces.push(host);
+        Ok(Vec::new())
+    }
+
     fn delete_host_interface(&mut self, name: &str) -> Result<Vec<String>, ConfigError> {
         let at = self.interfaces.iter().position(|host| host.name == name);
         let at = at.ok_or_else(|| no_such_interface(&format!("host-{name}")))?;
@@ -325,9 +294,59 @@ impl Config {
         Ok(Vec::new())
     }
 
+    fn set_neighbor(
+        &mut self,
+        interface: &str,
+        address: Ipv4Addr,
+        mac: MacAddr,
+    ) -> Result<Vec<String>, ConfigError> {
+        self.interface_mut(interface)?;
+        let neighbor = Neighbor {
+            interface: interface.to_owned(),
+            address,
+            mac,
+        };
+        match self.neighbor_position(interface, address) {
+            // As in VPP, the newer address wins.
+            Some(at) => self.neighbors[at] = neighbor,
+            None => self.neighbors.push(neighbor),
+        }
+        Ok(Vec::new())
+    }
+
+    fn delete_neighbor(
+        &mut self,
+        interface: &str,
+        address: Ipv4Addr,
+    ) -> Result<Vec<String>, ConfigError> {
+        let at = self.neighbor_position(interface, address);
+        self.neighbors
+            .remove(at.ok_or_else(|| ConfigError::NoSuchNeighbor {
+                address,
+                interface: interface.to_owned(),
+            })?);
+        Ok(Vec::new())
+    }
+
     fn neighbor_position(&self, interface: &str, address: Ipv4Addr) -> Option<usize> {
         let mut neighbors = self.neighbors.iter();
         neighbors.position(|known| known.address == address && known.interface == interface)
+    }
+
+    fn add_http(&mut self, server: &HttpServer) -> Result<Vec<String>, ConfigError> {
+        let (address, port) = (server.address, server.port);
+        if self.http_position(address, port).is_some() {
+            return Err(ConfigError::DuplicateHttp { address, port });
+        }
+        self.http.push(server.clone());
+        Ok(Vec::new())
+    }
+
+    fn delete_http(&mut self, address: Ipv4Addr, port: u16) -> Result<Vec<String>, ConfigError> {
+        let at = self.http_position(address, port);
+        self.http
+            .remove(at.ok_or(ConfigError::NoSuchHttp { address, port })?);
+        Ok(Vec::new())
     }
 
     fn http_position(&self, address: Ipv4Addr, port: u16) -> Option<usize> {
