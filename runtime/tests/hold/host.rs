@@ -218,6 +218,6 @@ const MAY_ASK_FOR_THE_DATE: [&str; 6] = [
     "http-static/src/files.rs",
     "http-static/src/respond.rs",
     "runtime/src/access_log.rs",
-    "runtime/src/bin/dataplane.rs",
+    "runtime/src/bin/dataplane/serve.rs",
     "runtime/src/capture.rs",
 ];

@@ -1,178 +1,116 @@
-//! The `dataplane` command.
-#![forbid(unsafe_code)]
+//! `dataplane serve`: what needs privileges is opened, they are given up, and it runs.
 
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::Path;
-#[cfg(feature = "demo")]
-use std::process::Command;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::Parser as _;
-use runtime::args::{Action, Args, Check, Ctl, Ready, Source};
+use runtime::args::Source;
 use runtime::capture::folder::CaptureFolder;
 use runtime::cli::listen::{self, Listener};
 use runtime::cli::operator::Operator;
 use runtime::cli::server::Server;
-use runtime::config::LogFormat;
+use runtime::config::{Config, LogFormat};
 use runtime::limits::Limits;
-use runtime::ready::{self, ReadyFile, ReadyFileError};
+use runtime::ready::{ReadyFile, ReadyFileError};
 use runtime::sandbox::{Landlock, Sandbox, SandboxError};
 use runtime::sockets::SocketSource;
-use runtime::words::Word;
-use runtime::{Event, Prepared, Runtime, access_log, ctl, launch, log, metrics, privileges};
+use runtime::{Event, Prepared, Runtime, access_log, log, metrics, privileges};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Exit status for what the caller can mend: a wrong configuration, a missing right.
-const BAD_INPUT: u8 = 2;
+use crate::{complain, printed, say, sentence};
 
 /// How long connections may take to finish after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-fn main() -> ExitCode {
-    match Args::parse().action {
-        Action::Serve(source) => serve(&source),
-        #[cfg(feature = "demo")]
-        Action::Demo(demo) => demonstrate(demo.keep),
-        Action::Check(check) => self::check(&check),
-        Action::OpenSockets(args) => {
-            complain(&launch::open_sockets(args.count, args.user, &args.command))
-        }
-        Action::Ctl(ctl) => control(&ctl),
-        Action::Ready(ready) => look_whether_ready(&ready),
-        Action::Completions(completions) => printed(completions.print(&mut io::stdout())),
-        Action::Man(man) => printed(man.print(&mut io::stdout())),
-    }
+pub(crate) fn serve(source: &Source) -> ExitCode {
+    run(source).unwrap_or_else(|error| complain(&*error))
 }
 
-/// Prints one sentence, and what caused it, on standard error.
-fn complain(error: &dyn Error) -> ExitCode {
-    say(
-        &mut io::stderr(),
-        &format!("dataplane: {}", sentence(error)),
-    );
-    ExitCode::from(BAD_INPUT)
-}
-
-/// What happened, and what caused it.
-fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// A line for whoever reads; nobody may be there any more.
-fn say(out: &mut dyn io::Write, text: &str) {
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
-fn serve(source: &Source) -> ExitCode {
-    let loaded = match source.load() {
-        Ok(loaded) => loaded,
-        Err(error) => return complain(&error),
-    };
+fn run(source: &Source) -> Result<ExitCode, Box<dyn Error>> {
+    let loaded = source.load()?;
     let started = SystemTime::now();
     if let Some(format) = source.print_limits {
         let limits = Limits::of(&loaded.config, &loaded.config.tcp());
-        return printed(match format {
+        return Ok(printed(match format {
             LogFormat::Text => write!(io::stdout(), "{limits}"),
             LogFormat::Json => writeln!(io::stdout(), "{}", limits.to_json()),
-        });
+        }));
     }
     let limit = log::to_stderr(loaded.config.log);
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
-    let cli_listen = loaded.config.cli_listen.clone();
-    let capture_dir = loaded.config.capture_dir.clone();
-    let mut sandbox = source.sandbox(&loaded.config);
-    let ready_file = match source
-        .ready_file
-        .as_deref()
-        .map(ReadyFile::create)
-        .transpose()
-    {
-        Ok(ready_file) => ready_file,
-        Err(error) => return complain(&error),
-    };
-    let (metrics_listen, access_log) = (
-        loaded.config.metrics_listen,
-        loaded.config.access_log.clone(),
-    );
-    let sockets = match SocketSource::find(&source.packet_fd, &loaded.config) {
-        Ok(sockets) => sockets,
-        Err(error) => return complain(&error),
-    };
-    let mut prepared = match Prepared::open_with(loaded.config, sockets) {
-        Ok(prepared) => prepared,
-        Err(error) => return complain(&error),
-    };
-    // Before privileges are given up, which the folder may ask for.
-    let listener = match cli_listen {
-        None => default_listener(),
-        Some(path) => match Listener::bind(&path) {
-            Ok(listener) => Some(listener),
-            Err(error) => return complain(&error),
-        },
-    };
-    // It may be another user's that root may read, so before as well.
-    if let Some(path) = capture_folder(capture_dir.as_deref(), listener.as_ref()) {
-        match CaptureFolder::open(path) {
-            Ok(folder) => {
-                sandbox.make_in(path);
-                prepared.capture_in(folder);
-            }
-            Err(error) if capture_dir.is_some() => return complain(&error),
-            Err(error) => tracing::info!("no captures: {}", sentence(&error)),
-        }
-    }
-    let metrics_listen = match metrics_listen.map(metrics::Listener::bind).transpose() {
-        Ok(listener) => listener,
-        Err(error) => return complain(&error),
-    };
-    let access_log = match access_log.as_deref().map(access_log::open).transpose() {
-        Ok(opened) => opened,
-        Err(error) => return complain(&error),
-    };
-    if let Err(error) = privileges::give_up() {
-        return complain(&error);
-    }
+    let opened = Opened::open(source, loaded.config)?;
+    privileges::give_up()?;
     // Before the threads: they inherit the signals' handlers, and one sent early is not lost.
-    let signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
-        Ok(signals) => signals,
-        Err(error) => return complain(&error),
-    };
-    if let Err(error) = confine(source, sandbox, listener.as_ref()) {
-        return complain(&error);
-    }
-    let access_log = match access_log.map(access_log::Opened::start).transpose() {
-        Ok(writer) => writer,
-        Err(error) => return complain(&error),
-    };
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    confine(source, opened.sandbox, opened.listener.as_ref())?;
+    let access_log = opened.access_log.map(access_log::Opened::start);
+    let access_log = access_log.transpose()?;
+    let mut prepared = opened.prepared;
     if let Some(writer) = &access_log {
         prepared.tell_requests(writer.queue());
     }
-    let runtime = match prepared.start() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&error),
-    };
+    let runtime = prepared.start()?;
     let sources = metrics::Sources {
         started,
         access_log: access_log.as_ref().map(access_log::Writer::queue),
         limit: limit.clone(),
     };
-    let sockets = (listener, metrics_listen);
-    let code = attend(runtime, sockets, sources, (signals, source, ready_file));
+    let sockets = (opened.listener, opened.metrics_listen);
+    let attended = (signals, source, opened.ready_file);
+    let code = attend(runtime, sockets, sources, attended);
     drop(access_log); // the last lines
     limit.report();
-    code
+    Ok(code)
+}
+
+/// What may take privileges to open.
+struct Opened {
+    sandbox: Sandbox,
+    ready_file: Option<ReadyFile>,
+    prepared: Prepared,
+    listener: Option<Listener>,
+    metrics_listen: Option<metrics::Listener>,
+    access_log: Option<access_log::Opened>,
+}
+
+impl Opened {
+    fn open(source: &Source, config: Config) -> Result<Self, Box<dyn Error>> {
+        let (cli_listen, capture_dir) = (config.cli_listen.clone(), config.capture_dir.clone());
+        let (metrics_listen, access_log) = (config.metrics_listen, config.access_log.clone());
+        let mut sandbox = source.sandbox(&config);
+        let ready_file = source.ready_file.as_deref().map(ReadyFile::create);
+        let ready_file = ready_file.transpose()?;
+        let sockets = SocketSource::find(&source.packet_fd, &config)?;
+        let mut prepared = Prepared::open_with(config, sockets)?;
+        let listener = match cli_listen {
+            None => default_listener(),
+            Some(path) => Some(Listener::bind(&path)?),
+        };
+        // It may be another user's that root may read.
+        if let Some(path) = capture_folder(capture_dir.as_deref(), listener.as_ref()) {
+            match CaptureFolder::open(path) {
+                Ok(folder) => {
+                    sandbox.make_in(path);
+                    prepared.capture_in(folder);
+                }
+                Err(error) if capture_dir.is_some() => return Err(error.into()),
+                Err(error) => tracing::info!("no captures: {}", sentence(&error)),
+            }
+        }
+        Ok(Self {
+            sandbox,
+            ready_file,
+            prepared,
+            listener,
+            metrics_listen: metrics_listen.map(metrics::Listener::bind).transpose()?,
+            access_log: access_log.as_deref().map(access_log::open).transpose()?,
+        })
+    }
 }
 
 /// Where captures are written: where it was said, else in the operator socket's folder.
@@ -251,36 +189,6 @@ fn default_listener() -> Option<Listener> {
     }
 }
 
-/// `dataplane ctl`.
-fn control(args: &Ctl) -> ExitCode {
-    let stream = match ctl::connect(args.socket.as_deref()) {
-        Ok(stream) => stream,
-        Err(error) => return complain(&error),
-    };
-    let words: Vec<_> = args.command.iter().map(|word| Word::quote(word)).collect();
-    // One word with blanks is a whole line, as vppctl has it.
-    let mut line = match args.command.as_slice() {
-        [line] => line.clone(),
-        _ => words.join(" "),
-    };
-    if args.json {
-        line.push_str(" json");
-    }
-    let mut out = io::stdout();
-    let outcome = if !args.command.is_empty() {
-        ctl::command(&stream, &line, &mut out)
-    } else if ctl::is_interactive() {
-        ctl::interactive(&stream).map(|()| true)
-    } else {
-        ctl::lines(&stream, io::stdin().lock(), &mut out)
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => complain(&error),
-    }
-}
-
 /// Tells what happens until a signal or the end.
 fn follow(
     runtime: Runtime,
@@ -349,30 +257,6 @@ fn tell(
     }
 }
 
-fn look_whether_ready(ready: &Ready) -> ExitCode {
-    match ready::look(&ready.file) {
-        Ok(line) => {
-            say(&mut io::stdout(), &line);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// How printing went; a reader that has gone is content.
-fn printed(result: io::Result<()>) -> ExitCode {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
-    }
-}
-
 /// Reads the configuration anew, and runs it if it can be run.
 fn reload(runtime: &Runtime, source: &Source) {
     let outcome = match source.load() {
@@ -388,47 +272,5 @@ fn reload(runtime: &Runtime, source: &Source) {
     match outcome {
         Ok(()) => tracing::info!("SIGHUP: the configuration was read and applied"),
         Err(why) => tracing::error!("SIGHUP: nothing was changed: {why}"),
-    }
-}
-
-fn check(check: &Check) -> ExitCode {
-    let loaded = match check.source.load() {
-        Ok(loaded) => loaded,
-        Err(error) => return complain(&error),
-    };
-    for note in &loaded.notes {
-        say(&mut io::stderr(), &format!("note: {note}"));
-    }
-    match check.print.map(|language| language.print(&loaded.config)) {
-        None => say(&mut io::stderr(), "the configuration is good"),
-        Some(Ok(text)) => {
-            let _ = io::stdout().write_all(text.as_bytes());
-        }
-        Some(Err(error)) => return complain(&error),
-    }
-    ExitCode::SUCCESS
-}
-
-#[cfg(feature = "demo")]
-fn demonstrate(keep: bool) -> ExitCode {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return complain(&error),
-    };
-    let server = move |startup: &Path| {
-        let mut command = Command::new(&program);
-        command.arg("serve").arg("--startup-config").arg(startup);
-        command
-    };
-    let demo = testbed::demo::Demo {
-        server: &server,
-        keep,
-    };
-    match testbed::demo::run(&demo, &mut io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
     }
 }
