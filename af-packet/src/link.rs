@@ -44,8 +44,9 @@ pub struct LinkInfo {
     pub up: bool,
     /// It has a carrier (`IFF_LOWER_UP`: a cable, a peer) and the kernel has put it in operation
     /// (`IFF_RUNNING`, RFC 2863's `ifOperStatus`). Between the two, for as long as a work queue
-    /// takes, the kernel drops without a word what is sent (`noop_qdisc`).
-    pub carrier: bool,
+    /// takes, the kernel drops without a word what is sent (`noop_qdisc`). A state the kernel does
+    /// not know, as that of many virtual links, counts as operation.
+    pub running: bool,
     /// Its frames have Ethernet headers.
     pub ethernet: bool,
 }
@@ -60,7 +61,7 @@ impl LinkInfo {
             mac,
             mtu: 1500,
             up: true,
-            carrier: true,
+            running: true,
             ethernet: true,
         }
     }
@@ -74,9 +75,9 @@ impl LinkInfo {
         get(&mut connect(0)?, name)
     }
 
-    /// Up, and with a carrier: what is sent leaves.
+    /// Up, with a carrier, and in operation.
     pub fn is_running(&self) -> bool {
-        self.up && self.carrier
+        self.up && self.running
     }
 
     fn of(message: &LinkMessage) -> Option<Self> {
@@ -92,7 +93,7 @@ impl LinkInfo {
             mac: MacAddr::ZERO,
             mtu: 0,
             up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp | LinkFlags::Running),
+            running: flags.contains(LinkFlags::LowerUp | LinkFlags::Running),
             ethernet: layer == LinkLayerType::Ether || layer == LinkLayerType::Loopback,
         };
         for attribute in &message.attributes {

@@ -96,7 +96,7 @@ impl Core {
         self.flow_timers.set(index, next.max(now + RETRY));
     }
 
-    /// When smoltcp and the sender's half want to send.
+    /// When smoltcp and the sender's half want to send, and when smoltcp has to be reminded.
     fn sends_at(&mut self, conn: &Conn, active_at: Duration, now: Duration) -> Deadlines {
         let mut due = Deadlines::default();
         let Some(socket) = &conn.socket else {
@@ -149,7 +149,7 @@ impl Core {
     }
 
     /// Gives an idle connection's buffers back when it has been idle long enough, or all together
-    /// have too many.
+    /// have too many. Whether it did.
     fn fall_asleep(
         &mut self,
         index: u32,

@@ -17,7 +17,7 @@ pub struct HardwareRow {
     pub name: String,
     /// VPP's `sw_if_index`.
     pub index: u16,
-    /// Whether the kernel's interface is up and has its carrier.
+    /// Whether the kernel's interface is up and in operation.
     pub link_up: bool,
     /// The Ethernet address in use; none before the kernel's interface exists.
     pub mac: Option<String>,

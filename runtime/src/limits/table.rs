@@ -1,4 +1,4 @@
-//! The limits, in the order of the packet's way.
+//! The limits, part by part.
 
 use std::time::Duration;
 

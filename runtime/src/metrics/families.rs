@@ -133,7 +133,7 @@ impl Sources {
             }
             page.gauge(
                 "dataplane_port_link_up",
-                "Whether the kernel's interface exists, is up and has its carrier.",
+                "Whether the kernel's interface exists, is up and in operation.",
                 &[("port", name)],
                 f64::from(port.link.as_ref().is_some_and(LinkInfo::is_running)),
             );
