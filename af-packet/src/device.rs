@@ -170,15 +170,16 @@ impl Device {
         };
         // First, as a group's hook is made for its first member: the older one is served last, so
         // a frame lies in the ring when the bell rings.
-        let doorbell = if self.options.doorbell() {
-            join(self.doorbell.as_fd(), group.map(|group| group.doorbell)).map_err(fail)?
-        } else {
-            0
-        };
-        self.member = true;
+        let mut doorbell = 0;
+        if self.options.doorbell() {
+            doorbell =
+                join(self.doorbell.as_fd(), group.map(|group| group.doorbell)).map_err(fail)?;
+            self.member = true;
+        }
         let ring = join(self.rx_fd.as_fd(), group.map(|group| group.ring)).map_err(fail)?;
-        socket::detach_filter(self.rx_fd.as_fd())
-            .map_err(self.failed("removing the ring's filter"))?;
+        self.member = true;
+        socket::attach_filter(self.rx_fd.as_fd(), socket::WHOLE)
+            .map_err(self.failed("changing the ring's filter"))?;
         Ok(FanoutGroup { ring, doorbell })
     }
 

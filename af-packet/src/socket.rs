@@ -235,23 +235,32 @@ fn get_option(
     Ok(())
 }
 
-/// Keeps `snaplen` octets of every frame, 0: none reaches the socket (`ret snaplen` in cBPF).
+/// All of a frame, for [`attach_filter`].
+pub(crate) const WHOLE: u32 = 0x7fff_ffff;
+
+/// Keeps `snaplen` octets of every frame that comes in and nothing of those that go out, which the
+/// kernel hands to the members of a fanout group before Linux 6.2 whatever they ask for; 0: none
+/// reaches the socket. In cBPF: `ld type; jeq #4, 0, 1; ret #0; ret #snaplen`.
 pub(crate) fn attach_filter(fd: BorrowedFd<'_>, snaplen: u32) -> io::Result<()> {
-    const BPF_RET: u16 = 0x06;
-    let mut program = [libc::sock_filter {
-        code: BPF_RET,
-        jt: 0,
-        jf: 0,
-        k: snaplen,
-    }];
+    const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+    const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    const TYPE: u32 = 0xffff_f004; // SKF_AD_OFF + SKF_AD_PKTTYPE
+    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let mut program = [
+        step(LOAD, 0, TYPE),
+        step(IF_EQUAL, 1, u32::from(libc::PACKET_OUTGOING)),
+        step(RETURN, 0, 0),
+        step(RETURN, 0, snaplen),
+    ];
     let filter = libc::sock_fprog {
-        len: 1,
+        len: 4,
         filter: program.as_mut_ptr(),
     };
     let len = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0);
     let place = (&raw const filter).cast();
     let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
-    // SAFETY: `filter` and the one instruction it points to live across the call, which copies
+    // SAFETY: `filter` and the four instructions it points to live across the call, which copies
     // them.
     let done = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, place, len) };
     Errno::result(done)?;

@@ -59,7 +59,8 @@ fn make_pair() {
 fn operating() {
     let end = Instant::now() + WAIT;
     let operates = |name| ip(&format!("link show dev {name}")).contains("state UP");
-    while Instant::now() < end && !(operates("a") && operates("b")) {
+    while !(operates("a") && operates("b")) {
+        assert!(Instant::now() < end, "the pair is not put in operation");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -471,7 +472,7 @@ fn a_link_that_went_down_works_again_when_it_is_up() {
     );
     assert!(send(&mut a, &ethernet(B, A, &[], EXPERIMENT, &[1; 60])));
     assert!(a.pending() && a.tx_counters().link_down > 0);
-    assert!(!link("a").up && !link("b").carrier);
+    assert!(!link("a").up && !link("b").running);
     ip("link set dev a up");
     let end = Instant::now() + WAIT;
     while (a.pending() || !link("b").is_running()) && Instant::now() < end {
@@ -634,6 +635,7 @@ fn lone_frames(reader: &mut Device, peer: &mut Device) {
 }
 
 #[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "there is no doorbell")]
 fn a_frame_lies_in_the_ring_when_the_bell_rings_whichever_hook_the_kernel_made_first() {
     if !namespace() {
         return;
@@ -695,6 +697,18 @@ fn fanout_members_share_flows_and_move_to_spares() {
             total = one.rx_counters().frames + two.rx_counters().frames - before;
         }
         assert_eq!(total, 64, "every frame came once");
+        // What a member sends is nobody's of the group, also before Linux 6.2.
+        for n in 0..64u8 {
+            let (mut frame, _) = tcp(&[], 10);
+            frame[34] = n;
+            assert!(send(&mut one, &frame));
+        }
+        let quiet = [&mut one, &mut two].map(|device| {
+            device.wait(Some(Duration::from_millis(20)), &[]).unwrap();
+            device.turn().0.fill(&mut Batch::new());
+            device.rx_counters().outgoing
+        });
+        assert_eq!(quiet, [0, 0]);
         for device in [&one, &two] {
             assert_eq!(device.rx_counters().early > 0, EARLY);
         }
