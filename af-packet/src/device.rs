@@ -139,8 +139,11 @@ impl Device {
     }
 
     /// Attaches to `link`, which must be up, as a member of a fanout group: the kernel spreads
-    /// flows over its members by a hash that is the same in both directions. Devices join rings
-    /// and doorbells in the same order, so that each bell rings for its own ring.
+    /// flows over its members by a hash that is the same in both directions. Until it is told to
+    /// [hear](Self::hear) it receives nothing: while members join, flows change hands.
+    ///
+    /// One device joins after the other: the kernel numbers members in the order they join, and
+    /// a bell rings for the ring of its own number.
     ///
     /// When the device was a member before, its receive ring is replaced by that of a spare pair
     /// of sockets. What was in the old ring is lost.
@@ -155,8 +158,7 @@ impl Device {
         if self.member {
             self.use_spare()?;
         }
-        // Between binding and joining, the kernel would give this socket every frame. If joining
-        // fails, it stays deaf until an attempt succeeds.
+        // Between binding and joining, the kernel would give this socket every frame.
         let fd = self.rx_fd.as_fd();
         socket::attach_filter(fd, 0).map_err(self.failed("filtering the ring"))?;
         self.bind(link)?;
@@ -178,9 +180,16 @@ impl Device {
         }
         let ring = join(self.rx_fd.as_fd(), group.map(|group| group.ring)).map_err(fail)?;
         self.member = true;
-        socket::attach_filter(self.rx_fd.as_fd(), socket::WHOLE)
-            .map_err(self.failed("changing the ring's filter"))?;
         Ok(FanoutGroup { ring, doorbell })
+    }
+
+    /// Receives from now on, as a member of a fanout group.
+    ///
+    /// # Errors
+    /// The kernel's; the device stays deaf.
+    pub fn hear(&self) -> Result<(), AttachError> {
+        socket::attach_filter(self.rx_fd.as_fd(), socket::WHOLE)
+            .map_err(self.failed("changing the ring's filter"))
     }
 
     /// Unmaps the rings and gives the sockets back, deaf: what lay in the rings is lost, and no

@@ -652,6 +652,7 @@ fn a_frame_lies_in_the_ring_when_the_bell_rings_whichever_hook_the_kernel_made_f
         .map(IfIndex(3), &options)
         .unwrap();
     member.attach_fanout(&link("a"), Fanout::Create).unwrap();
+    member.hear().unwrap();
     lone_frames(&mut member, &mut peer);
     ip("link set dev a down");
     let wake = member.wait(Some(WAIT), &[]).unwrap();
@@ -679,6 +680,8 @@ fn fanout_members_share_flows_and_move_to_spares() {
         let group = one.attach_fanout(&link("a"), Fanout::Create).unwrap();
         let joined = two.attach_fanout(&link("a"), Fanout::Join(group)).unwrap();
         assert_eq!(joined, group);
+        one.hear().unwrap();
+        two.hear().unwrap();
         let mut b = open("b", &options);
         let before = one.rx_counters().frames + two.rx_counters().frames;
         for n in 0..64u8 {

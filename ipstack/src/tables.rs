@@ -91,6 +91,8 @@ pub(crate) struct Announcements {
     pub(crate) list: Vec<Announcement>,
     /// The earliest of `list`.
     pub(crate) next: Option<Duration>,
+    /// Somebody else announces what is ours.
+    silent: bool,
 }
 
 /// `ANNOUNCE_NUM` of RFC 5227 section 1.1.
@@ -98,6 +100,9 @@ const ANNOUNCE_NUM: u8 = 2;
 
 impl Announcements {
     fn add(&mut self, interface: IfIndex, address: Ipv4Addr) {
+        if self.silent {
+            return;
+        }
         self.remove(interface, address);
         self.list.push(Announcement {
             interface,
@@ -340,6 +345,14 @@ impl Tables {
         for own in self.addresses.borrow().of(interface) {
             announcements.add(interface, own.address);
         }
+    }
+
+    /// Announces nothing from now on: another worker of the interface does.
+    pub fn leave_announcing(&self) {
+        let mut announcements = self.announcements.borrow_mut();
+        announcements.silent = true;
+        announcements.list.clear();
+        announcements.rewind();
     }
 
     /// Configures a neighbour.

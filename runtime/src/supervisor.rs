@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use af_packet::{Fanout, LinkInfo, LinkMonitor, Sockets};
+use af_packet::{FanoutGroup, LinkInfo, LinkMonitor, Sockets};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use ipstack::tcp::TcpConfig;
 use nix::errno::Errno;
@@ -59,6 +59,11 @@ struct PortState {
     workers: Vec<PortWorker>,
     /// The last thing said about waiting, so that it is said once.
     waiting: Option<String>,
+    /// The fanout group its workers join.
+    group: Option<FanoutGroup>,
+    /// When attaching is tried again, and how often it has failed.
+    retry: Option<Instant>,
+    failures: u32,
 }
 
 struct PortWorker {
@@ -67,8 +72,10 @@ struct PortWorker {
     handle: WorkerHandle,
     /// The kernel's index of the interface its rings shall be attached to.
     attached: Option<u32>,
-    /// The last of which it said that they are.
+    /// The one it said that they are attached to.
     confirmed: Option<u32>,
+    /// The one it said that it hears.
+    hears: Option<u32>,
 }
 
 /// The supervisor's thread.
@@ -169,6 +176,7 @@ impl Supervisor {
                 Ok(events) => self.links_changed(events),
                 Err(error) => self.say(Event::Notice(error.to_string())),
             }
+            self.retry_attaching();
             while let Ok((number, event)) = self.workers_say.try_recv() {
                 if !self.worker_says(number, event) {
                     return;
@@ -186,9 +194,12 @@ impl Supervisor {
 
     /// Sleeps until a command, a worker's word or a link's change, or until draining is over.
     fn sleep(&self) {
-        let timeout = self.drain.as_ref().map(|drain| {
-            TimeSpec::from_duration(drain.until.saturating_duration_since(Instant::now()))
-        });
+        let drained = self.drain.as_ref().map(|drain| drain.until);
+        let retries = self.ports.iter().filter_map(|port| port.retry);
+        let timeout = retries
+            .chain(drained)
+            .min()
+            .map(|until| TimeSpec::from_duration(until.saturating_duration_since(Instant::now())));
         self.notify.sleeping();
         if self.orders.is_empty() && self.workers_say.is_empty() {
             let poll_fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
@@ -211,25 +222,19 @@ impl Supervisor {
             return true;
         };
         match event {
-            WorkerEvent::Attached(group) => {
-                let worker = &mut self.ports[at].workers[nth];
-                worker.confirmed = worker.attached;
-                let link = self.ports[at].link.clone();
-                if let (Some(group), Some(link), 0) = (group, link, nth) {
-                    for worker in self.ports[at].workers.iter_mut().skip(1) {
-                        worker.attached = Some(link.index);
-                        let fanout = Some(Fanout::Join(group));
-                        worker.handle.tell(Control::Attach {
-                            link: link.clone(),
-                            fanout,
-                        });
-                    }
-                }
+            WorkerEvent::Attached(index, group) => {
+                self.attached((at, nth), index, group);
                 self.look_whether_ready();
             }
-            WorkerEvent::AttachFailed(why) => {
-                self.ports[at].workers[nth].attached = None;
-                self.say(Event::Notice(why));
+            WorkerEvent::AttachFailed(index, why, again) => {
+                self.attach_failed((at, nth), index, why, again);
+            }
+            WorkerEvent::Hears(index) => {
+                let worker = &mut self.ports[at].workers[nth];
+                if worker.attached == Some(index) {
+                    worker.hears = Some(index);
+                }
+                self.look_whether_ready();
             }
             WorkerEvent::Refused(why) => self.say(Event::Notice(why)),
             WorkerEvent::Drained => {

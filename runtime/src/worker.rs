@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use af_packet::{Device, Fanout, FanoutGroup, LinkInfo};
+use af_packet::{AttachError, Device, Fanout, FanoutGroup, LinkInfo};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use dataplane::{Batch, IfIndex};
 use ipstack::heard::{HEARD_MAX, Heard};
@@ -60,10 +60,13 @@ pub enum Control {
         /// The group to make or to join, when there are several workers.
         fanout: Option<Fanout>,
     },
+    /// Receive as a member of the group that was joined; say [`WorkerEvent::Hears`].
+    Hear,
     /// The kernel's interface as it is now; `None`: there is none.
     Link(Option<LinkInfo>),
-    /// The other workers of the port, who want to know what is heard of neighbours.
-    Siblings(Vec<Sibling>),
+    /// The other workers of the port, who want to know what is heard of neighbours; whether this is
+    /// the one that announces the port's addresses.
+    Siblings(Vec<Sibling>, bool),
     /// What another worker of the port heard of a neighbour.
     Heard(Heard),
     /// Trace the next packets that come to this node.
@@ -118,10 +121,13 @@ pub struct PingOrder {
 /// What a worker tells.
 #[derive(Debug)]
 pub enum WorkerEvent {
-    /// Frames flow; the group that was made or joined.
-    Attached(Option<FanoutGroup>),
-    /// The rings cannot be attached to the interface; it is tried again when the interface changes.
-    AttachFailed(String),
+    /// The rings are attached to the interface of this index. Frames flow, or will when it is told
+    /// to hear as a member of this group.
+    Attached(u32, Option<FanoutGroup>),
+    /// The rings cannot be attached to it; whether it is worth another try.
+    AttachFailed(u32, String, bool),
+    /// Frames of the interface of this index flow.
+    Hears(u32),
     /// A change was refused.
     Refused(String),
     /// The last connection is gone.
@@ -356,6 +362,7 @@ impl Worker {
                 }
                 Ok(Control::Listen(listen)) => self.listen(listen),
                 Ok(Control::Attach { link, fanout }) => self.attach(&link, fanout),
+                Ok(Control::Hear) => self.hear_frames(),
                 Ok(Control::Link(link)) => {
                     if let Some(link) = &link {
                         self.device.set_mtu(link.mtu);
@@ -373,9 +380,12 @@ impl Worker {
                     );
                     let _ = reply.send(snapshot); // whoever asked may have gone
                 }
-                Ok(Control::Siblings(siblings)) => {
+                Ok(Control::Siblings(siblings, announces)) => {
                     self.siblings = siblings;
                     self.assembly.tables.keep_heard();
+                    if !announces {
+                        self.assembly.tables.leave_announcing();
+                    }
                 }
                 Ok(Control::Heard(heard)) => {
                     self.assembly.tables.hear(self.origin.elapsed(), heard);
@@ -470,8 +480,24 @@ impl Worker {
             Some(fanout) => self.device.attach_fanout(link, fanout).map(Some),
         };
         self.say(match attached {
-            Ok(group) => WorkerEvent::Attached(group),
-            Err(error) => WorkerEvent::AttachFailed(error.to_string()),
+            Ok(group) => WorkerEvent::Attached(link.index, group),
+            Err(error) => Self::attach_failed(link.index, &error),
+        });
+    }
+
+    fn attach_failed(index: u32, error: &AttachError) -> WorkerEvent {
+        let again = !matches!(error, AttachError::NoSpares { .. });
+        WorkerEvent::AttachFailed(index, error.to_string(), again)
+    }
+
+    /// Receives, as a member of a group that is complete.
+    fn hear_frames(&mut self) {
+        let Some(index) = self.device.link().map(|link| link.index) else {
+            return;
+        };
+        self.say(match self.device.hear() {
+            Ok(()) => WorkerEvent::Hears(index),
+            Err(error) => Self::attach_failed(index, &error),
         });
     }
 

@@ -1,10 +1,18 @@
 //! Follows the kernel's interfaces: attaches rings, says what is waited for and when all serves.
 
-use af_packet::{Fanout, LinkEvent, LinkInfo};
+use std::time::{Duration, Instant};
 
-use super::{PortState, Supervisor};
+use af_packet::{Fanout, FanoutGroup, LinkEvent, LinkInfo};
+
+use super::{PortState, PortWorker, Supervisor};
 use crate::event::{Endpoint, Event};
 use crate::worker::Control;
+
+/// How long after a first failure to attach it is tried again; twice as long after each further one.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest such wait.
+const RETRY_MOST: Duration = Duration::from_mins(1);
 
 impl Supervisor {
     pub(super) fn links_changed(&mut self, events: Vec<LinkEvent>) {
@@ -35,37 +43,116 @@ impl Supervisor {
             self.say(Event::Notice(note));
         }
         let port = &mut self.ports[at];
-        let fanout = port.workers.len() > 1;
-        for (nth, worker) in port.workers.iter_mut().enumerate() {
-            let attach = link
-                .as_ref()
-                .filter(|link| worker.attached != Some(link.index));
-            match attach {
-                // A group can only be made on a link that is up; the first worker makes it, and
-                // the others join when it says so.
-                Some(link) if fanout && link.is_running() && nth == 0 => {
-                    worker.attached = Some(link.index);
-                    let fanout = Some(Fanout::Create);
-                    worker.handle.tell(Control::Attach {
-                        link: link.clone(),
-                        fanout,
-                    });
-                }
-                Some(link) if !fanout => {
-                    worker.attached = Some(link.index);
-                    worker.handle.tell(Control::Attach {
-                        link: link.clone(),
-                        fanout: None,
-                    });
-                }
-                _ => {}
+        if link.is_none() {
+            (port.group, port.failures) = (None, 0);
+            for worker in &mut port.workers {
+                (worker.attached, worker.confirmed, worker.hears) = (None, None, None);
             }
-            if link.is_none() {
-                worker.attached = None;
-            }
-            worker.handle.tell(Control::Link(link.clone()));
         }
         port.link = link;
+        self.attach_next(at);
+        let port = &self.ports[at];
+        for worker in &port.workers {
+            worker.handle.tell(Control::Link(port.link.clone()));
+        }
+    }
+
+    /// Has the first worker attach its rings that has not. The members of a group join one after
+    /// the other ([`af_packet::Device::attach_fanout`]), and hear when all have joined.
+    fn attach_next(&mut self, at: usize) {
+        let port = &mut self.ports[at];
+        port.retry = None;
+        let Some(link) = &port.link else { return };
+        let shared = port.workers.len() > 1;
+        // A group can only be made or joined on a link that is up.
+        if shared && !link.is_running() {
+            return;
+        }
+        let index = Some(link.index);
+        let mut workers = port.workers.iter_mut().enumerate();
+        let Some((nth, worker)) = workers.find(|(_, worker)| worker.confirmed != index) else {
+            return;
+        };
+        if worker.attached == index {
+            return; // it has been told
+        }
+        let fanout = match port.group {
+            _ if !shared => None,
+            Some(group) if nth > 0 => Some(Fanout::Join(group)),
+            _ => Some(Fanout::Create),
+        };
+        worker.attached = index;
+        worker.handle.tell(Control::Attach {
+            link: link.clone(),
+            fanout,
+        });
+    }
+
+    pub(super) fn attached(
+        &mut self,
+        (at, nth): (usize, usize),
+        index: u32,
+        group: Option<FanoutGroup>,
+    ) {
+        let port = &mut self.ports[at];
+        let worker = &mut port.workers[nth];
+        if worker.attached != Some(index) {
+            return; // that link has gone
+        }
+        worker.confirmed = Some(index);
+        (port.group, port.failures) = (group, 0);
+        if group.is_none() {
+            worker.hears = Some(index);
+        }
+        let all = |worker: &PortWorker| worker.confirmed == Some(index);
+        if !port.workers.iter().all(all) {
+            self.attach_next(at);
+        } else if group.is_some() {
+            self.hear(at);
+        }
+    }
+
+    /// Lets the members of a group that have joined it hear.
+    fn hear(&self, at: usize) {
+        for worker in &self.ports[at].workers {
+            if worker.confirmed.is_some() && worker.confirmed == worker.attached {
+                worker.handle.tell(Control::Hear);
+            }
+        }
+    }
+
+    pub(super) fn attach_failed(
+        &mut self,
+        (at, nth): (usize, usize),
+        index: u32,
+        why: String,
+        again: bool,
+    ) {
+        let port = &mut self.ports[at];
+        let worker = &mut port.workers[nth];
+        if worker.attached != Some(index) {
+            return; // that link has gone
+        }
+        (worker.attached, worker.confirmed, worker.hears) = (None, None, None);
+        if again {
+            let wait = RETRY_FIRST * 2u32.pow(port.failures.min(16));
+            port.retry = Some(Instant::now() + wait.min(RETRY_MOST));
+            port.failures += 1;
+        }
+        if port.workers.len() > 1 {
+            self.hear(at); // fewer serve better than none
+        }
+        self.say(Event::Notice(why));
+    }
+
+    /// Tries again what could not be attached, where it is time.
+    pub(super) fn retry_attaching(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.ports.len() {
+            if self.ports[at].retry.is_some_and(|due| due <= now) {
+                self.attach_next(at);
+            }
+        }
     }
 
     /// Says once what is waited for.
@@ -101,7 +188,7 @@ impl Supervisor {
                 && port
                     .workers
                     .iter()
-                    .all(|worker| worker.attached.is_some() && worker.confirmed == worker.attached)
+                    .all(|worker| worker.attached.is_some() && worker.hears == worker.attached)
         };
         if self.ready || !self.ports.iter().all(serves) {
             return;

@@ -47,6 +47,7 @@ impl Supervisor {
                 handle,
                 attached: None,
                 confirmed: None,
+                hears: None,
             });
         }
         for (nth, worker) in workers.iter().enumerate() {
@@ -56,7 +57,7 @@ impl Supervisor {
                 .filter(|(other, _)| *other != nth);
             let siblings: Vec<_> = others.map(|(_, other)| other.handle.sibling()).collect();
             if !siblings.is_empty() {
-                worker.handle.tell(Control::Siblings(siblings));
+                worker.handle.tell(Control::Siblings(siblings, nth == 0));
             }
         }
         Ok(PortState {
@@ -64,6 +65,9 @@ impl Supervisor {
             link: None,
             workers,
             waiting: None,
+            group: None,
+            retry: None,
+            failures: 0,
         })
     }
 
