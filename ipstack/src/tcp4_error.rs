@@ -9,6 +9,10 @@
 //! Only "fragmentation needed" has an effect, and only on a connection that has the quoted
 //! sequence number in flight. The others would at best end a connection sooner that ends anyway,
 //! and at worst be forged (RFC 5927, section 5.2: soft errors).
+//!
+//! The kernel hands an error to one of the workers that share an interface by the router's address,
+//! most often not to the one that has the connection. So what is about a connection nobody here
+//! knows is also kept for the others ([`Tcp::take_smaller_mtus`]), at most 64 of a turn.
 #![warn(clippy::indexing_slicing, reason = "octets come from the wire")]
 
 use std::cell::RefCell;
@@ -19,7 +23,7 @@ use std::time::Duration;
 use dataplane::{Batch, Frame, Never, Node, Outlets};
 
 use crate::tcp::segment::addresses;
-use crate::tcp::{Core, Key, Seq, Tcp};
+use crate::tcp::{Core, Key, Seq, SmallerMtu, Tcp};
 
 /// What ICMP says about packets of our connections.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ dataplane::labels! {
     pub enum Tcp4ErrorDrop {
         /// Shorter than what it must quote.
         Truncated = "truncated",
-        /// Quotes no packet a connection has in flight, or a larger MTU than the path has.
+        /// Quotes no packet a connection here has in flight, or a larger MTU than the path has.
         NotOurs = "not-ours",
         /// Not "fragmentation needed".
         Ignored = "ignored",
@@ -62,25 +66,18 @@ impl Node for Tcp4Error {
         let mut core = self.core.borrow_mut();
         for frame in batch.drain() {
             match read(&frame) {
-                Ok(quoted) if core.lower_mtu(&quoted.key, quoted.seq, quoted.mtu, now) => {
-                    out.consume(frame);
+                Ok(smaller) if core.lower_mtu(&smaller, now) => out.consume(frame),
+                Ok(smaller) => {
+                    core.keep_smaller_mtu(smaller);
+                    out.drop(Tcp4ErrorDrop::NotOurs, frame);
                 }
-                Ok(_) => out.drop(Tcp4ErrorDrop::NotOurs, frame),
                 Err(reason) => out.drop(reason, frame),
             }
         }
     }
 }
 
-/// What a "fragmentation needed" says.
-#[derive(Clone, Copy, Debug)]
-struct Quoted {
-    key: Key,
-    seq: Seq,
-    mtu: u16,
-}
-
-fn read(frame: &Frame<'_>) -> Result<Quoted, Tcp4ErrorDrop> {
+fn read(frame: &Frame<'_>) -> Result<SmallerMtu, Tcp4ErrorDrop> {
     let (_, icmp) = split_ip(frame.octets()).ok_or(Tcp4ErrorDrop::Truncated)?;
     let (header, quote) = icmp
         .split_first_chunk::<8>()
@@ -103,7 +100,7 @@ fn read(frame: &Frame<'_>) -> Result<Quoted, Tcp4ErrorDrop> {
         mtu => mtu,
     };
     let port = |high, low| u16::from_be_bytes([high, low]);
-    Ok(Quoted {
+    Ok(SmallerMtu {
         key: Key {
             local: SocketAddrV4::new(source, port(s0, s1)),
             remote: SocketAddrV4::new(destination, port(d0, d1)),

@@ -12,7 +12,7 @@ use af_packet::{AttachError, Device, Fanout, FanoutGroup, LinkInfo};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use dataplane::{Batch, IfIndex};
 use ipstack::heard::{HEARD_MAX, Heard};
-use ipstack::tcp::TcpConfig;
+use ipstack::tcp::{SmallerMtu, TcpConfig};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::assemble::Assembly;
@@ -69,6 +69,8 @@ pub enum Control {
     Siblings(Vec<Sibling>, bool),
     /// What another worker of the port heard of a neighbour.
     Heard(Heard),
+    /// What another worker of the port heard of a path.
+    SmallerMtu(SmallerMtu),
     /// Trace the next packets that come to this node.
     TraceAdd(&'static str, u32),
     /// Forget the packets that were traced.
@@ -98,8 +100,8 @@ pub struct Sibling {
 
 impl Sibling {
     /// Passes on what was heard, unless the other is far behind with what it was told.
-    fn tell(&self, heard: Heard) {
-        if self.control.len() < HEARD_MAX && self.control.send(Control::Heard(heard)).is_ok() {
+    fn tell(&self, heard: Control) {
+        if self.control.len() < HEARD_MAX && self.control.send(heard).is_ok() {
             self.notify.ring();
         }
     }
@@ -383,12 +385,17 @@ impl Worker {
                 Ok(Control::Siblings(siblings, announces)) => {
                     self.siblings = siblings;
                     self.assembly.tables.keep_heard();
+                    self.assembly.tcp.keep_smaller_mtus();
                     if !announces {
                         self.assembly.tables.leave_announcing();
                     }
                 }
                 Ok(Control::Heard(heard)) => {
                     self.assembly.tables.hear(self.origin.elapsed(), heard);
+                }
+                Ok(Control::SmallerMtu(smaller)) => {
+                    let now = self.origin.elapsed();
+                    self.assembly.tcp.hear_smaller_mtu(now, &smaller);
                 }
                 Ok(Control::TraceAdd(node, count)) => {
                     self.watch.trace.add(node, count);
@@ -501,6 +508,21 @@ impl Worker {
         });
     }
 
+    /// Passes on what other workers of the port may need and did not hear.
+    fn tell_siblings(&self) {
+        let Assembly { tables, tcp, .. } = &self.assembly;
+        tables.take_heard(|heard| {
+            for other in &self.siblings {
+                other.tell(Control::Heard(heard));
+            }
+        });
+        tcp.take_smaller_mtus(|smaller| {
+            for other in &self.siblings {
+                other.tell(Control::SmallerMtu(smaller));
+            }
+        });
+    }
+
     /// One turn: frames in, timers, frames out. `None` when there is more to do at once.
     fn turn(&mut self) -> Option<Until> {
         let now = self.origin.elapsed();
@@ -526,8 +548,7 @@ impl Worker {
         drop(port);
         drop(rx);
         if !self.siblings.is_empty() {
-            let tables = &self.assembly.tables;
-            tables.take_heard(|heard| self.siblings.iter().for_each(|other| other.tell(heard)));
+            self.tell_siblings();
         }
         if self.observed && !self.watch.settle() {
             self.observe();

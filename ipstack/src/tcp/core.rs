@@ -21,6 +21,7 @@ use super::order::Order;
 use super::segment::{ACK, Outgoing, RST};
 use super::seq::Seq;
 use super::slab::Slab;
+use super::smaller_mtu::{SMALLER_MTUS_MAX, SmallerMtu};
 use super::sources::Sources;
 use super::table::{Key, Place, Table};
 use super::transmit::{self, Out};
@@ -119,6 +120,8 @@ pub(crate) struct Core {
     pub(crate) dead: Vec<Connection>,
     /// Tasks elsewhere to wake then.
     pub(super) others: Vec<Waker>,
+    /// Smaller path MTUs of connections nobody here knows; `None` while nobody else wants to know.
+    pub(super) smaller_mtus: Option<Vec<SmallerMtu>>,
 }
 
 impl Core {
@@ -155,6 +158,7 @@ impl Core {
             doomed: Vec::new(),
             dead: Vec::new(),
             others: Vec::new(),
+            smaller_mtus: None,
         }
     }
 
@@ -448,9 +452,14 @@ impl Core {
         self.send(&ack, interface, out);
     }
 
-    /// The path of the flow takes packets of `mtu` octets only. Returns whether that was news.
-    pub(crate) fn lower_mtu(&mut self, key: &Key, quoted: Seq, mtu: u16, now: Duration) -> bool {
-        let Some(Place::Flow(index)) = self.table.find(self.table.hash(key), key) else {
+    /// The path of a flow takes smaller packets only. Returns whether that was news.
+    pub(crate) fn lower_mtu(&mut self, smaller: &SmallerMtu, now: Duration) -> bool {
+        let SmallerMtu {
+            key,
+            seq: quoted,
+            mtu,
+        } = *smaller;
+        let Some(Place::Flow(index)) = self.table.find(self.table.hash(&key), &key) else {
             return false;
         };
         let Some(flow) = self.flows.get_mut(index) else {
@@ -472,6 +481,19 @@ impl Core {
         self.shared.count(|c| c.pmtu_lowered += 1);
         self.touch(index);
         true
+    }
+
+    /// Keeps what is about no connection of this worker for the others, if there are any.
+    pub(crate) fn keep_smaller_mtu(&mut self, smaller: SmallerMtu) {
+        if let Some(kept) = &mut self.smaller_mtus
+            && kept.len() < SMALLER_MTUS_MAX
+            && self
+                .table
+                .find(self.table.hash(&smaller.key), &smaller.key)
+                .is_none()
+        {
+            kept.push(smaller);
+        }
     }
 }
 

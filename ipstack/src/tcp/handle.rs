@@ -15,6 +15,7 @@ use super::core::Core;
 use super::counters::TcpCounters;
 use super::hash_key::HashKey;
 use super::listen::{ListenError, Listener, Service};
+use super::smaller_mtu::{SMALLER_MTUS_MAX, SmallerMtu};
 use super::wake::{Notify, WakeQueue};
 
 /// The system gave no random octets.
@@ -215,6 +216,26 @@ impl Tcp {
             service.borrow_mut().drain();
         }
         self.core.borrow_mut().wake_all();
+    }
+
+    /// From now on keeps the smaller path MTUs it hears of about connections it does not have, for
+    /// [`Self::take_smaller_mtus`].
+    pub fn keep_smaller_mtus(&self) {
+        let mut core = self.core.borrow_mut();
+        core.smaller_mtus
+            .get_or_insert_with(|| Vec::with_capacity(SMALLER_MTUS_MAX));
+    }
+
+    /// Hands out what was kept since the last call.
+    pub fn take_smaller_mtus(&self, tell: impl FnMut(SmallerMtu)) {
+        let mut core = self.core.borrow_mut();
+        let kept = core.smaller_mtus.iter_mut();
+        kept.flat_map(|kept| kept.drain(..)).for_each(tell);
+    }
+
+    /// Believes what another worker heard about a connection's path, as if it had been heard here.
+    pub fn hear_smaller_mtu(&self, now: Duration, smaller: &SmallerMtu) {
+        self.core.borrow_mut().lower_mtu(smaller, now);
     }
 
     /// Whether a connection asked to be polled: look before sleeping, for no bell is rung on the

@@ -7,6 +7,7 @@
 //!   `serve`: a connection's turn; `timers`; `transmit`: the way out; `send_queue`: what is
 //!   to be sent; `sender`, `congestion`, `round_trip`: loss recovery.
 //! - `conn`: one connection, shared by the worker and its [`TcpStream`](crate::stream::TcpStream).
+//! - `smaller_mtu`: what ICMP tells of a path.
 //! - `table`, `slab`, `order`, `wheel`, `sources`, `limit`, `isn`, `seq`, `segment`, `wake`: tools.
 
 mod config;
@@ -31,6 +32,7 @@ mod sender;
 mod seq;
 mod serve;
 mod slab;
+mod smaller_mtu;
 mod sources;
 mod table;
 mod timers;
@@ -43,6 +45,7 @@ pub use conn::State;
 pub use counters::TcpCounters;
 pub use handle::{ConnectionInfo, Limits, RandomError, Tcp};
 pub use listen::{Connection, ListenError, Service};
+pub use smaller_mtu::{SMALLER_MTUS_MAX, SmallerMtu};
 pub use wake::Notify;
 
 pub(crate) use conn::Conn;

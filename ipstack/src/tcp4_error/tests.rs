@@ -95,6 +95,43 @@ fn an_error_about_what_is_not_in_flight_is_not_believed() {
 }
 
 #[test]
+fn what_is_about_another_workers_connection_is_kept_for_it_within_bounds() {
+    let (mut hears, mut has) = (Both::new(), Both::new());
+    let mut peer = has.bed.open(4000);
+    has.bed.send(&peer.segment(ACK, b"x"));
+    peer.seq = peer.seq.wrapping_add(1);
+    let first = has.bed.write(&[8; 4000]);
+    let news = unreachable(4, 1000, &peer, first[1].seq);
+    let taken = |both: &Both| {
+        let mut taken = Vec::new();
+        both.bed
+            .tcp
+            .take_smaller_mtus(|smaller| taken.push(smaller));
+        taken
+    };
+    // Alone, a worker keeps nothing.
+    hears.tell(&news);
+    assert!(taken(&hears).is_empty());
+    hears.bed.tcp.keep_smaller_mtus();
+    assert_eq!(hears.tell(&news), [("not-ours", 1)]);
+    let told = taken(&hears);
+    assert_eq!(told.len(), 1);
+    let now = has.bed.harness.now;
+    has.bed.tcp.hear_smaller_mtu(now, &told[0]);
+    let again = has.bed.run();
+    assert!(!again.is_empty() && again.iter().all(|seen| seen.payload.len() <= 960));
+    assert_eq!(has.bed.counters().pmtu_lowered, 1);
+    // What is old news about an own connection is nobody's.
+    has.bed.tcp.keep_smaller_mtus();
+    has.tell(&news);
+    assert!(taken(&has).is_empty());
+    for _ in 0..1000 {
+        hears.tell(&news);
+    }
+    assert_eq!(taken(&hears).len(), crate::tcp::SMALLER_MTUS_MAX);
+}
+
+#[test]
 fn a_tiny_mtu_is_not_believed_and_none_means_the_next_plateau() {
     let mut both = Both::new();
     let peer = both.bed.open(4000);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipstack::tcp::TcpConfig;
+use ipstack::tcp::{SMALLER_MTUS_MAX, TcpConfig};
 use ipstack::{addresses, fib, heard, ip4_full_reassembly, neighbors, ping};
 
 use super::{Limit, Unit, wide};
@@ -183,6 +183,12 @@ fn packets(table: &mut Table) {
         WORKER,
         heard::HEARD_MAX,
         "the other worker hears of it later, by itself",
+    );
+    table.count(
+        "paths heard for other workers",
+        WORKER,
+        SMALLER_MTUS_MAX,
+        "the connection waits for the router's next word",
     );
     table.count(
         "pings",

@@ -285,6 +285,42 @@ fn a_syn_flood_from_random_sources_leaves_clients_served_and_memory_small() {
     target.check();
 }
 
+/// A router tells that a segment to `port` was too large for a link of 1,000 octets.
+fn too_big(peer: &Peer, seq: u32, port: u16) {
+    let sent = Tcp {
+        from: 80,
+        to: port,
+        seq,
+        ack: 0,
+        flags: ACK,
+        window: 0,
+    };
+    let mut quote = sent.packet(SERVER, PEER, &[0; 8]);
+    quote.truncate(28);
+    let error = icmp(3, 4, [0, 0, 0x03, 0xe8], &quote);
+    let mut ip4 = Ip4::new(Ipv4Addr::new(192, 168, 123, 9), SERVER, ICMP);
+    ip4.fragment = DONT_FRAGMENT;
+    peer.attacker().send(IP4, &ip4.packet(&error)).unwrap();
+}
+
+/// The kernel hands what the router says to one worker, whoever has the connection.
+#[test]
+fn fragmentation_needed_is_believed_by_whichever_worker_has_the_connection() {
+    let Some(target) = Target::with_flags(&["--workers", "2"]) else {
+        return;
+    };
+    std::fs::write(target.site.www().join("large"), Pattern::octets(1 << 20)).unwrap();
+    let peer = peer(&target);
+    for port in 4010..4018 {
+        let mut connection = peer.open(port, WINDOW, SOON).unwrap();
+        let request = b"GET /large HTTP/1.1\r\nHost: server\r\n\r\n";
+        peer.say(&mut connection, WINDOW, request).unwrap();
+        let first = peer.hear(port, SOON, |heard| heard.data > 0).unwrap();
+        too_big(&peer, first.tcp.seq, port);
+    }
+    eventually("all eight are believed", || target.tcp("pmtu-lowered") == 8);
+}
+
 #[test]
 fn fragmentation_needed_is_believed_about_what_is_in_flight_and_about_nothing_else() {
     let Some(target) = Target::new() else { return };
@@ -298,22 +334,7 @@ fn fragmentation_needed_is_believed_about_what_is_in_flight_and_about_nothing_el
     )
     .unwrap();
     let first = peer.hear(4005, SOON, |heard| heard.data > 0).unwrap();
-    let too_big = |seq, port| {
-        let sent = Tcp {
-            from: 80,
-            to: port,
-            seq,
-            ack: connection.snd_nxt,
-            flags: ACK,
-            window: 0,
-        };
-        let mut quote = sent.packet(SERVER, PEER, &[0; 8]);
-        quote.truncate(28);
-        let error = icmp(3, 4, [0, 0, 0x03, 0xe8], &quote); // MTU 1000
-        let mut ip4 = Ip4::new(Ipv4Addr::new(192, 168, 123, 9), SERVER, ICMP);
-        ip4.fragment = DONT_FRAGMENT;
-        peer.attacker().send(IP4, &ip4.packet(&error)).unwrap();
-    };
+    let too_big = |seq, port| too_big(&peer, seq, port);
     too_big(first.tcp.seq.wrapping_sub(1 << 20), 4005);
     too_big(first.tcp.seq.wrapping_add(1 << 30), 4005);
     too_big(first.tcp.seq, 4999);
