@@ -311,6 +311,11 @@ impl Assembly {
         }
     }
 
+    /// Whether the kernel's interface takes frames, as far as is known.
+    pub fn link_runs(&self) -> bool {
+        self.link.as_ref().is_some_and(LinkInfo::is_running)
+    }
+
     /// Writes every interface's state anew, from the plan and the link.
     fn refresh(&self) {
         let Some(plan) = &self.plan else { return };

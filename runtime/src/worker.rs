@@ -570,6 +570,8 @@ impl Worker {
         }
         let thrift = self.thrift.due().map(|at| self.origin + at);
         let graph = turn.deadline.map(|at| self.origin + at);
+        // On a link that is down nothing moves until the supervisor tells that it is up.
+        let blocked = blocked && self.assembly.link_runs();
         let blocked = blocked.then(|| self.origin + now + TX_RETRY);
         let until = [graph, self.timers.deadline(), blocked, thrift]
             .into_iter()

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use testbed::attack::Kind;
+use testbed::client::ping;
 use testbed::link::Links;
 use testbed::netns::Netns;
 use testbed::process::{Rights, Server};
-use testbed::wiring::{NODE_DEVICE, POD_DEVICE, WIRE};
+use testbed::wiring::{NODE_DEVICE, POD_DEVICE, SERVER_ADDRESS, WIRE};
 
 use crate::bed::{Bed, Pattern, check_page};
 use crate::target::Target;
@@ -90,6 +91,28 @@ fn a_carrier_lost_in_the_middle_of_a_download_only_delays_it() {
         wire.set_up(WIRE).unwrap();
     });
     target.check();
+}
+
+#[test]
+fn what_waits_to_be_sent_by_an_interface_that_is_down_keeps_nobody_awake() {
+    let Some(target) = Target::new() else { return };
+    target.check();
+    let mut pod = Links::open(target.wiring.pod()).unwrap();
+    // Answered before the server learns that the interface is down.
+    target.server.signal(Signal::SIGSTOP).unwrap();
+    let client = target.wiring.client().namespace();
+    ping(client, SERVER_ADDRESS.0, 1, 56, Duration::from_millis(200)).unwrap_err();
+    pod.set_down(POD_DEVICE).unwrap();
+    target.server.signal(Signal::SIGCONT).unwrap();
+    target.hear("macvlan0: ");
+    let sleeps = || target.server.sleeps().unwrap();
+    let before = sleeps();
+    thread::sleep(Duration::from_secs(1));
+    let woken = sleeps() - before;
+    pod.set_up(POD_DEVICE).unwrap();
+    target.wait_until_answered();
+    target.check();
+    assert!(woken < 100, "{woken} wake-ups");
 }
 
 #[test]
