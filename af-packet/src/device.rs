@@ -57,6 +57,8 @@ pub struct Device {
     /// Receive counters of rings given up for a spare's.
     past: RxCounters,
     vnet: bool,
+    /// See [`Sockets::opened`].
+    opened: u64,
 }
 
 impl Sockets {
@@ -106,6 +108,7 @@ impl Sockets {
             kernel: KernelCounters::default(),
             past: RxCounters::default(),
             vnet,
+            opened: self.opened,
         })
     }
 }
@@ -218,6 +221,7 @@ impl Device {
             },
             tx,
             spares: self.spares,
+            opened: self.opened,
         })
     }
 

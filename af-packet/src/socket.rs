@@ -11,6 +11,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dataplane::EtherType;
 use nix::errno::Errno;
@@ -39,7 +40,11 @@ pub struct Sockets {
     pub(crate) pair: RxPair,
     pub(crate) tx: OwnedFd,
     pub(crate) spares: Vec<RxPair>,
+    pub(crate) opened: u64,
 }
+
+/// How many were opened or taken.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 impl Sockets {
     /// Opens the sockets for a device on `interface`, which need not exist yet: the name is for
@@ -74,6 +79,7 @@ impl Sockets {
         };
         Ok(Self {
             interface: interface.to_owned(),
+            opened: OPENED.fetch_add(1, Ordering::Relaxed),
             pair: pair()?,
             tx: open()?,
             spares: (0..spares).map(|_| pair()).collect::<Result<_, _>>()?,
@@ -116,7 +122,15 @@ impl Sockets {
             pair: RxPair { rx, doorbell },
             tx,
             spares,
+            opened: OPENED.fetch_add(1, Ordering::Relaxed),
         })
+    }
+
+    /// Less than that of sockets opened or taken later. When a link comes up again, the kernel puts
+    /// the members of a fanout group back in the order their sockets were opened: workers whose
+    /// devices joined in that order keep their flows.
+    pub fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// The descriptors, in the order [`Self::from_fds`] takes them: to hand to another process.

@@ -1,8 +1,9 @@
 //! Host interfaces come and go: workers are started on sockets from the reserve, and stopped.
 
+use std::cmp::Reverse;
 use std::io;
 
-use af_packet::Device;
+use af_packet::{Device, Sockets};
 
 use super::{PortState, PortWorker, Supervisor};
 use crate::config::{Config, HostInterface};
@@ -114,6 +115,9 @@ impl Supervisor {
             }
             left -= needed;
         }
+        // The oldest first: a port's workers join their group in the order of their sockets.
+        let age = |sockets: &Sockets| Reverse(sockets.opened());
+        self.reserve.spares.sort_by_key(age);
         let mut ports = Vec::new();
         for (host, plan) in new {
             let sockets: Vec<_> = (0..host.workers)

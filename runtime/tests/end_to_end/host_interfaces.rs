@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use testbed::client::{connect, http_get};
+use testbed::client::{Http, connect, http_get};
 use testbed::link::Links;
 use testbed::tag::Tag;
 use testbed::wiring::NODE_DEVICE;
@@ -141,6 +141,18 @@ fn two_workers_of_an_interface_created_later_follow_when_the_host_makes_it_again
             eventually(&format!("turn {turn} is served"), || {
                 http_get(client, to, "/index.html", short).is_ok_and(|page| page.body == PAGE)
             });
+        }
+        // Down and up again, each worker still has its connections.
+        let mut kept: Vec<_> = (0..8)
+            .map(|_| Http::connect(client, to, SOON).unwrap())
+            .collect();
+        for http in &mut kept {
+            check_page(&http.get("/index.html", &[]).unwrap());
+        }
+        links.set_down("macvlan1").unwrap();
+        links.set_up("macvlan1").unwrap();
+        for http in &mut kept {
+            check_page(&http.get("/index.html", &[]).unwrap());
         }
         links.delete("macvlan1").unwrap();
     }
