@@ -61,37 +61,42 @@ impl Heard {
     }
 }
 
-/// What waits to be told to other workers.
-#[derive(Default)]
-pub(crate) struct HeardLog {
+/// What waits to be told to other workers, at most `MAX`.
+pub(crate) struct News<T, const MAX: usize> {
     /// `None` while nobody else wants to know.
-    kept: Option<Vec<Heard>>,
+    kept: Option<Vec<T>>,
 }
 
-impl HeardLog {
+impl<T, const MAX: usize> News<T, MAX> {
     pub(crate) fn keep(&mut self) {
-        self.kept
-            .get_or_insert_with(|| Vec::with_capacity(HEARD_MAX));
+        self.kept.get_or_insert_with(|| Vec::with_capacity(MAX));
     }
 
-    pub(crate) fn note(&mut self, heard: Heard) {
+    pub(crate) fn note(&mut self, news: T) {
         if let Some(kept) = &mut self.kept
-            && kept.len() < HEARD_MAX
+            && kept.len() < MAX
         {
-            kept.push(heard);
+            kept.push(news);
         }
     }
 
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Heard> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
         self.kept.iter_mut().flat_map(|kept| kept.drain(..))
     }
 }
 
-impl fmt::Debug for HeardLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self.kept.as_ref().map(Vec::len);
-        f.debug_struct("HeardLog")
-            .field("waiting", &waiting)
-            .finish()
+impl<T, const MAX: usize> Default for News<T, MAX> {
+    fn default() -> Self {
+        Self { kept: None }
     }
 }
+
+impl<T, const MAX: usize> fmt::Debug for News<T, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.kept.as_ref().map(Vec::len);
+        f.debug_struct("News").field("waiting", &waiting).finish()
+    }
+}
+
+/// What peers told of themselves.
+pub(crate) type HeardLog = News<Heard, HEARD_MAX>;

@@ -27,6 +27,7 @@ use super::table::{Key, Place, Table};
 use super::transmit::{self, Out};
 use super::wake;
 use super::wheel::Wheel;
+use crate::heard::News;
 use crate::smoltcp::Engine;
 
 /// The MTU of an interface that has gone away, and the least anything is done with (RFC 791).
@@ -120,8 +121,8 @@ pub(crate) struct Core {
     pub(crate) dead: Vec<Connection>,
     /// Tasks elsewhere to wake then.
     pub(super) others: Vec<Waker>,
-    /// Smaller path MTUs of connections nobody here knows; `None` while nobody else wants to know.
-    pub(super) smaller_mtus: Option<Vec<SmallerMtu>>,
+    /// Smaller path MTUs of connections nobody here knows.
+    pub(super) smaller_mtus: News<SmallerMtu, SMALLER_MTUS_MAX>,
 }
 
 impl Core {
@@ -158,7 +159,7 @@ impl Core {
             doomed: Vec::new(),
             dead: Vec::new(),
             others: Vec::new(),
-            smaller_mtus: None,
+            smaller_mtus: News::default(),
         }
     }
 
@@ -485,14 +486,9 @@ impl Core {
 
     /// Keeps what is about no connection of this worker for the others, if there are any.
     pub(crate) fn keep_smaller_mtu(&mut self, smaller: SmallerMtu) {
-        if let Some(kept) = &mut self.smaller_mtus
-            && kept.len() < SMALLER_MTUS_MAX
-            && self
-                .table
-                .find(self.table.hash(&smaller.key), &smaller.key)
-                .is_none()
-        {
-            kept.push(smaller);
+        let hash = self.table.hash(&smaller.key);
+        if self.table.find(hash, &smaller.key).is_none() {
+            self.smaller_mtus.note(smaller);
         }
     }
 }

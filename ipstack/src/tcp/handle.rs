@@ -15,7 +15,7 @@ use super::core::Core;
 use super::counters::TcpCounters;
 use super::hash_key::HashKey;
 use super::listen::{ListenError, Listener, Service};
-use super::smaller_mtu::{SMALLER_MTUS_MAX, SmallerMtu};
+use super::smaller_mtu::SmallerMtu;
 use super::wake::{Notify, WakeQueue};
 
 /// The system gave no random octets.
@@ -221,16 +221,13 @@ impl Tcp {
     /// From now on keeps the smaller path MTUs it hears of about connections it does not have, for
     /// [`Self::take_smaller_mtus`].
     pub fn keep_smaller_mtus(&self) {
-        let mut core = self.core.borrow_mut();
-        core.smaller_mtus
-            .get_or_insert_with(|| Vec::with_capacity(SMALLER_MTUS_MAX));
+        self.core.borrow_mut().smaller_mtus.keep();
     }
 
     /// Hands out what was kept since the last call.
     pub fn take_smaller_mtus(&self, tell: impl FnMut(SmallerMtu)) {
         let mut core = self.core.borrow_mut();
-        let kept = core.smaller_mtus.iter_mut();
-        kept.flat_map(|kept| kept.drain(..)).for_each(tell);
+        core.smaller_mtus.drain().for_each(tell);
     }
 
     /// Believes what another worker heard about a connection's path, as if it had been heard here.
