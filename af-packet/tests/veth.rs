@@ -90,6 +90,14 @@ fn small(options: &Options) -> Options {
     }
 }
 
+/// Small rings whose blocks no timer retires in time.
+fn never_retired(options: &Options) -> Options {
+    Options {
+        retire_timeout: LONG,
+        ..small(options)
+    }
+}
+
 fn both() -> [Options; 2] {
     [small(&Options::v2()), small(&Options::v3())]
 }
@@ -219,10 +227,7 @@ fn a_lone_frame_is_seen_long_before_the_retire_timeout_without_spurious_wakes() 
     if !namespace() {
         return;
     }
-    let options = Options {
-        retire_timeout: LONG,
-        ..small(&Options::v3())
-    };
+    let options = never_retired(&Options::v3());
     let (mut a, mut b) = (open("a", &options), open("b", &options));
     for n in 0..50u8 {
         assert!(send(&mut a, &ethernet(B, A, &[], EXPERIMENT, &[n; 60])));
@@ -460,10 +465,7 @@ fn a_link_that_went_down_works_again_when_it_is_up() {
     if !namespace() {
         return;
     }
-    let options = Options {
-        retire_timeout: LONG,
-        ..small(&Options::default())
-    };
+    let options = never_retired(&Options::default());
     let (mut a, mut b) = (open("a", &options), open("b", &options));
     ip("link set dev a down");
     assert_eq!(
@@ -640,10 +642,7 @@ fn a_frame_lies_in_the_ring_when_the_bell_rings_whichever_hook_the_kernel_made_f
     if !namespace() {
         return;
     }
-    let options = Options {
-        retire_timeout: LONG,
-        ..small(&Options::default())
-    };
+    let options = never_retired(&Options::default());
     let mut peer = open("b", &options);
     // Bound; a member of a group; and the group hooked up again by the kernel.
     lone_frames(&mut open("a", &options), &mut peer);
@@ -667,10 +666,7 @@ fn fanout_members_share_flows_and_move_to_spares() {
     if !namespace() {
         return;
     }
-    let options = Options {
-        retire_timeout: LONG,
-        ..small(&Options::default())
-    };
+    let options = never_retired(&Options::default());
     let map = || {
         let sockets = Sockets::open_with_spares("a", 1).unwrap();
         sockets.map(IfIndex(3), &options).unwrap()
