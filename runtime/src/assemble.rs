@@ -340,7 +340,7 @@ impl Assembly {
                 .unwrap_or_default(),
             // Never more than the kernel sends, whatever is configured.
             mtu: planned.mtu.map_or(room, |mtu| mtu.min(room)),
-            up: planned.up && link.is_some_and(LinkInfo::is_running),
+            up: planned.up && self.link_runs(),
         };
         self.interfaces.borrow_mut().set(planned.index, interface);
     }
