@@ -70,12 +70,27 @@ struct PortWorker {
     /// Its number among all workers there ever were.
     number: usize,
     handle: WorkerHandle,
-    /// The kernel's index of the interface its rings shall be attached to.
-    attached: Option<u32>,
-    /// The one it said that they are attached to.
-    confirmed: Option<u32>,
-    /// The one it said that it hears.
-    hears: Option<u32>,
+    /// The interface its rings shall be attached to, by the kernel's index, and how far that is.
+    link: Option<(u32, Stage)>,
+}
+
+impl PortWorker {
+    /// Whether it has come as far as `stage` with the interface of this index.
+    fn is_at(&self, index: u32, stage: Stage) -> bool {
+        self.link
+            .is_some_and(|(on, reached)| on == index && reached >= stage)
+    }
+}
+
+/// How far a worker's rings are with an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// The worker was told to attach them.
+    Told,
+    /// It said that they are attached.
+    Attached,
+    /// It said that it hears.
+    Hears,
 }
 
 /// The supervisor's thread.
@@ -231,8 +246,8 @@ impl Supervisor {
             }
             WorkerEvent::Hears(index) => {
                 let worker = &mut self.ports[at].workers[nth];
-                if worker.attached == Some(index) {
-                    worker.hears = Some(index);
+                if worker.is_at(index, Stage::Attached) {
+                    worker.link = Some((index, Stage::Hears));
                 }
                 self.look_whether_ready();
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use af_packet::{Fanout, FanoutGroup, LinkEvent, LinkInfo};
 
-use super::{PortState, PortWorker, Supervisor};
+use super::{PortState, PortWorker, Stage, Supervisor};
 use crate::event::{Endpoint, Event};
 use crate::worker::Control;
 
@@ -46,7 +46,7 @@ impl Supervisor {
         if link.is_none() {
             (port.group, port.failures) = (None, 0);
             for worker in &mut port.workers {
-                (worker.attached, worker.confirmed, worker.hears) = (None, None, None);
+                worker.link = None;
             }
         }
         port.link = link;
@@ -68,20 +68,19 @@ impl Supervisor {
         if shared && !link.is_running() {
             return;
         }
-        let index = Some(link.index);
+        let index = link.index;
         let mut workers = port.workers.iter_mut().enumerate();
-        let Some((nth, worker)) = workers.find(|(_, worker)| worker.confirmed != index) else {
+        let next = workers.find(|(_, worker)| !worker.is_at(index, Stage::Attached));
+        let Some((nth, worker)) = next else { return };
+        if worker.is_at(index, Stage::Told) {
             return;
-        };
-        if worker.attached == index {
-            return; // it has been told
         }
         let fanout = match port.group {
             _ if !shared => None,
             Some(group) if nth > 0 => Some(Fanout::Join(group)),
             _ => Some(Fanout::Create),
         };
-        worker.attached = index;
+        worker.link = Some((index, Stage::Told));
         worker.handle.tell(Control::Attach {
             link: link.clone(),
             fanout,
@@ -96,15 +95,14 @@ impl Supervisor {
     ) {
         let port = &mut self.ports[at];
         let worker = &mut port.workers[nth];
-        if worker.attached != Some(index) {
+        if !worker.is_at(index, Stage::Told) {
             return; // that link has gone
         }
-        worker.confirmed = Some(index);
+        let alone = group.is_none();
+        let stage = if alone { Stage::Hears } else { Stage::Attached };
+        worker.link = Some((index, stage));
         (port.group, port.failures) = (group, 0);
-        if group.is_none() {
-            worker.hears = Some(index);
-        }
-        let all = |worker: &PortWorker| worker.confirmed == Some(index);
+        let all = |worker: &PortWorker| worker.is_at(index, Stage::Attached);
         if !port.workers.iter().all(all) {
             self.attach_next(at);
         } else if group.is_some() {
@@ -115,7 +113,10 @@ impl Supervisor {
     /// Lets the members of a group that have joined it hear.
     fn hear(&self, at: usize) {
         for worker in &self.ports[at].workers {
-            if worker.confirmed.is_some() && worker.confirmed == worker.attached {
+            if worker
+                .link
+                .is_some_and(|(_, stage)| stage >= Stage::Attached)
+            {
                 worker.handle.tell(Control::Hear);
             }
         }
@@ -130,10 +131,10 @@ impl Supervisor {
     ) {
         let port = &mut self.ports[at];
         let worker = &mut port.workers[nth];
-        if worker.attached != Some(index) {
+        if !worker.is_at(index, Stage::Told) {
             return; // that link has gone
         }
-        (worker.attached, worker.confirmed, worker.hears) = (None, None, None);
+        worker.link = None;
         if again {
             let wait = RETRY_FIRST * 2u32.pow(port.failures.min(16));
             port.retry = Some(Instant::now() + wait.min(RETRY_MOST));
@@ -183,12 +184,9 @@ impl Supervisor {
     }
 
     pub(super) fn look_whether_ready(&mut self) {
+        let hears = |worker: &PortWorker| matches!(worker.link, Some((_, Stage::Hears)));
         let serves = |port: &PortState| {
-            port.link.as_ref().is_some_and(LinkInfo::is_running)
-                && port
-                    .workers
-                    .iter()
-                    .all(|worker| worker.attached.is_some() && worker.hears == worker.attached)
+            port.link.as_ref().is_some_and(LinkInfo::is_running) && port.workers.iter().all(hears)
         };
         if self.ready || !self.ports.iter().all(serves) {
             return;

@@ -46,9 +46,7 @@ impl Supervisor {
             workers.push(PortWorker {
                 number,
                 handle,
-                attached: None,
-                confirmed: None,
-                hears: None,
+                link: None,
             });
         }
         for (nth, worker) in workers.iter().enumerate() {
